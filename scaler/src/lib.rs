@@ -1,0 +1,1 @@
+//! The scaler: observe, decide, act, record.

@@ -1,0 +1,8 @@
+//! Berth: a container entrypoint that claims a slot in HAProxy and a record in BIND, and gives them
+//! back.
+//!
+//! The binary is `berth`; this library is what it is made of, and what the scaler shares with it
+//! (the HAProxy client). Deciding is pure ([`plan`], [`lifecycle`], [`backoff`]); sockets, clocks
+//! and processes are at the edges ([`registrar`], [`supervisor`], [`readiness`]).
+
+pub mod register;
