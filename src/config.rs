@@ -127,14 +127,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
-        Ok(Self {
-            haproxy,
-            dns,
-            app,
-            log_level,
-            log_format,
-            warnings,
-        })
+        Ok(Self { haproxy, dns, app, log_level, log_format, warnings })
     }
 }
 
@@ -143,11 +136,7 @@ fn app(env: &mut Env) -> AppConfig {
     AppConfig {
         service_name: env.parse_if("SERVICE_NAME", value::PROXY_NAME, value::proxy_name),
         port: env.parse_if("APP_PORT", "a port from 1 to 65535", value::port),
-        addr: env.parse_if(
-            "APP_ADDR",
-            "an IP address that HAProxy can reach",
-            value::unicast,
-        ),
+        addr: env.parse_if("APP_ADDR", "an IP address that HAProxy can reach", value::unicast),
         ready_check: env.parse_or(
             "READY_CHECK",
             "tcp, http:/path, cmd:COMMAND, notify or none",
@@ -155,17 +144,11 @@ fn app(env: &mut Env) -> AppConfig {
         ),
         ready_interval: env.duration("READY_INTERVAL", 2 * SECONDS, Some(SECONDS / 10)),
         ready_timeout: env.duration("READY_TIMEOUT", 2 * SECONDS, Some(SECONDS / 100)),
-        ready_rise: env
-            .parse_if("READY_RISE", value::COUNT, value::count)
-            .unwrap_or(2),
-        ready_fall: env
-            .parse_if("READY_FALL", value::COUNT, value::count)
-            .unwrap_or(3),
+        ready_rise: env.parse_if("READY_RISE", value::COUNT, value::count).unwrap_or(2),
+        ready_fall: env.parse_if("READY_FALL", value::COUNT, value::count).unwrap_or(3),
         drain_timeout: env.duration("DRAIN_TIMEOUT", 5 * SECONDS, None),
         stop_timeout: env.duration("STOP_TIMEOUT", Duration::ZERO, None),
-        signal_group: env
-            .parse_if("SIGNAL_GROUP", "0 or 1", value::flag)
-            .unwrap_or(false),
+        signal_group: env.parse_if("SIGNAL_GROUP", "0 or 1", value::flag).unwrap_or(false),
         signal_rewrite: env.parse_or(
             "SIGNAL_REWRITE",
             "pairs of signals such as TERM:QUIT,HUP:USR1",
@@ -181,9 +164,7 @@ fn app(env: &mut Env) -> AppConfig {
 
 fn haproxy(env: &mut Env) -> Option<HaproxyConfig> {
     const SECOND: Duration = Duration::from_secs(1);
-    let port = env
-        .parse_if("HAPROXY_PORT", "a port from 1 to 65535", value::port)
-        .unwrap_or(9999);
+    let port = env.parse_if("HAPROXY_PORT", "a port from 1 to 65535", value::port).unwrap_or(9999);
     let servers = env.parse_if(
         "HAPROXY_SERVER",
         "host names or IP addresses, each with an optional :port, or unix:/path, by commas",
@@ -222,10 +203,7 @@ fn tls(
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
         (Some(_), None) => {
-            env.problem(
-                "HAPROXY_TLS_KEY",
-                "is not set, expected the key of HAPROXY_TLS_CERT",
-            );
+            env.problem("HAPROXY_TLS_KEY", "is not set, expected the key of HAPROXY_TLS_CERT");
             None
         }
         (None, Some(_)) => {
@@ -256,20 +234,11 @@ mod tests {
 
     #[test]
     fn the_articles_three_variables_are_enough() {
-        let config = parse(&[
-            ("HAPROXY_SERVER", "lb"),
-            ("HAPROXY_PORT", "9999"),
-            ("NODE_COUNT", "100"),
-        ])
-        .unwrap();
+        let config =
+            parse(&[("HAPROXY_SERVER", "lb"), ("HAPROXY_PORT", "9999"), ("NODE_COUNT", "100")])
+                .unwrap();
         let haproxy = config.haproxy.unwrap();
-        assert_eq!(
-            haproxy.servers,
-            [Target::Name {
-                name: "lb".into(),
-                port: 9999
-            }]
-        );
+        assert_eq!(haproxy.servers, [Target::Name { name: "lb".into(), port: 9999 }]);
         assert_eq!(haproxy.node_count, Some(100));
         assert_eq!(haproxy.backend, None);
         assert_eq!(config.app.ready_check, ReadyCheck::Tcp);
@@ -332,20 +301,14 @@ mod tests {
 
     #[test]
     fn variables_of_an_orchestrator_are_not_taken_for_ours() {
-        let quiet = [
-            ("HAPROXY_SERVICE_HOST", "10.0.0.1"),
-            ("HAPROXY_PORT_80_TCP_ADDR", "10.0.0.1"),
-        ];
+        let quiet =
+            [("HAPROXY_SERVICE_HOST", "10.0.0.1"), ("HAPROXY_PORT_80_TCP_ADDR", "10.0.0.1")];
         assert!(parse(&quiet).unwrap().warnings.is_empty());
     }
 
     #[test]
     fn an_empty_value_is_an_unset_variable() {
-        assert!(
-            !parse(&[("HAPROXY_SERVER", ""), ("NODE_COUNT", "")])
-                .unwrap()
-                .registers()
-        );
+        assert!(!parse(&[("HAPROXY_SERVER", ""), ("NODE_COUNT", "")]).unwrap().registers());
     }
 
     #[test]

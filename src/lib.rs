@@ -6,5 +6,7 @@
 
 pub mod config;
 pub mod dns;
+pub mod haproxy;
+pub mod plan;
 pub mod register;
 pub mod signals;

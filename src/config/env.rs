@@ -25,11 +25,7 @@ impl Env {
             .filter(|(_, value)| !value.is_empty())
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect();
-        Self {
-            vars,
-            read: Vec::new(),
-            problems: Vec::new(),
-        }
+        Self { vars, read: Vec::new(), problems: Vec::new() }
     }
 
     /// A variable as text; unset and empty are the same.
@@ -68,8 +64,7 @@ impl Env {
 
     /// A variable of a type that knows how to parse itself.
     pub fn parse_or<T: FromStr>(&mut self, name: &'static str, expected: &str, default: T) -> T {
-        self.parse_if(name, expected, |text| text.parse().ok())
-            .unwrap_or(default)
+        self.parse_if(name, expected, |text| text.parse().ok()).unwrap_or(default)
     }
 
     /// A duration: `250ms`, `5s`, `2m`, or a plain number of seconds.
@@ -82,10 +77,8 @@ impl Env {
         let least = at_least.unwrap_or_default();
         let bound = at_least.map_or_else(String::new, |least| format!(", at least {least:?}"));
         let expected = format!("a duration such as 250ms, 5s, 2m or a number of seconds{bound}");
-        self.parse_if(name, &expected, |text| {
-            value::duration(text).filter(|d| *d >= least)
-        })
-        .unwrap_or(default)
+        self.parse_if(name, &expected, |text| value::duration(text).filter(|d| *d >= least))
+            .unwrap_or(default)
     }
 
     /// A secret: from `NAME`, or from the file that `NAME_FILE` names.
@@ -93,10 +86,7 @@ impl Env {
         let direct = self.text(name);
         let path = self.path(file)?;
         if direct.is_some() {
-            self.problem(
-                file,
-                &format!("is set as well as {name}, expected one of them"),
-            );
+            self.problem(file, &format!("is set as well as {name}, expected one of them"));
             return None;
         }
         match std::fs::read_to_string(&path) {
@@ -119,11 +109,7 @@ impl Env {
         self.vars
             .keys()
             .filter(|name| name.starts_with("HAPROXY_") || name.starts_with("DNS_"))
-            .filter(|name| {
-                VARIABLES
-                    .iter()
-                    .all(|variable| variable.name != name.as_str())
-            })
+            .filter(|name| VARIABLES.iter().all(|variable| variable.name != name.as_str()))
             .filter(|name| !of_an_orchestrator(name))
             .filter_map(|name| match nearest(name) {
                 Some(near) => Some(format!("{name} means nothing here: did you mean {near}?")),

@@ -29,9 +29,7 @@ pub enum Target {
 impl Target {
     /// Parses a list by commas; `None` if any entry is wrong.
     pub fn list(text: &str, default_port: u16) -> Option<Vec<Self>> {
-        text.split(',')
-            .map(|entry| Self::parse(entry.trim(), default_port))
-            .collect()
+        text.split(',').map(|entry| Self::parse(entry.trim(), default_port)).collect()
     }
 
     /// Parses `host`, `host:port`, `1.2.3.4:port`, `::1`, `[::1]:port` or `unix:/path`.
@@ -40,29 +38,17 @@ impl Target {
             return path.starts_with('/').then(|| Self::Unix(path.into()));
         }
         if let Ok(addr) = text.parse::<IpAddr>() {
-            return Some(Self::Ip {
-                addr: addr.to_canonical(),
-                port: default_port,
-            });
+            return Some(Self::Ip { addr: addr.to_canonical(), port: default_port });
         }
         let (host, port) = match text.rsplit_once(':') {
             Some((host, digits)) if !digits.ends_with(']') => (host, port(digits)?),
             _ => (text, default_port),
         };
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(addr) = bare.parse::<IpAddr>() {
-            return Some(Self::Ip {
-                addr: addr.to_canonical(),
-                port,
-            });
+            return Some(Self::Ip { addr: addr.to_canonical(), port });
         }
-        host_name(host).then(|| Self::Name {
-            name: host.to_owned(),
-            port,
-        })
+        host_name(host).then(|| Self::Name { name: host.to_owned(), port })
     }
 }
 
@@ -103,10 +89,7 @@ impl FromStr for ReadyCheck {
         }
         let printable = |path: &&str| path.bytes().all(|byte| byte.is_ascii_graphic());
         if let Some(path) = text.strip_prefix("http:").filter(printable) {
-            return path
-                .starts_with('/')
-                .then(|| Self::Http(path.to_owned()))
-                .ok_or(());
+            return path.starts_with('/').then(|| Self::Http(path.to_owned())).ok_or(());
         }
         text.strip_prefix("cmd:")
             .map(str::trim)
@@ -163,9 +146,7 @@ pub fn port(text: &str) -> Option<u16> {
 
 /// A small positive number.
 pub fn count(text: &str) -> Option<u32> {
-    text.parse()
-        .ok()
-        .filter(|count| (1..=100_000).contains(count))
+    text.parse().ok().filter(|count| (1..=100_000).contains(count))
 }
 
 /// 0 or 1, as words too.
@@ -196,10 +177,7 @@ fn host_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
         && text.bytes().all(allowed)
-        && text
-            .trim_end_matches('.')
-            .split('.')
-            .all(|label| (1..=63).contains(&label.len()))
+        && text.trim_end_matches('.').split('.').all(|label| (1..=63).contains(&label.len()))
 }
 
 #[cfg(test)]
@@ -208,14 +186,8 @@ mod tests {
 
     #[test]
     fn targets() {
-        let ip = |addr: &str, port| Target::Ip {
-            addr: addr.parse().unwrap(),
-            port,
-        };
-        let name = |name: &str, port| Target::Name {
-            name: name.into(),
-            port,
-        };
+        let ip = |addr: &str, port| Target::Ip { addr: addr.parse().unwrap(), port };
+        let name = |name: &str, port| Target::Name { name: name.into(), port };
         for (text, want) in [
             ("10.0.0.1", Some(ip("10.0.0.1", 9999))),
             ("10.0.0.1:1", Some(ip("10.0.0.1", 1))),
@@ -264,17 +236,11 @@ mod tests {
     fn ready_checks() {
         for (text, want) in [
             ("tcp", Ok(ReadyCheck::Tcp)),
-            (
-                "http:/healthz?x=1",
-                Ok(ReadyCheck::Http("/healthz?x=1".into())),
-            ),
+            ("http:/healthz?x=1", Ok(ReadyCheck::Http("/healthz?x=1".into()))),
             ("http:healthz", Err(())),
             ("http:/a b", Err(())),
             ("http:/a\r\nHost: x", Err(())),
-            (
-                "cmd:test -e /ready",
-                Ok(ReadyCheck::Cmd("test -e /ready".into())),
-            ),
+            ("cmd:test -e /ready", Ok(ReadyCheck::Cmd("test -e /ready".into()))),
             ("cmd: ", Err(())),
             ("TCP", Err(())),
         ] {
