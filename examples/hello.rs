@@ -17,7 +17,8 @@ fn main() -> std::io::Result<()> {
     if let Ok(delay) = var("START_AFTER_MS", "0").parse() {
         std::thread::sleep(Duration::from_millis(delay));
     }
-    let listener = TcpListener::bind(format!("{}:{}", var("ADDR", "0.0.0.0"), var("PORT", "3128")))?;
+    let listener =
+        TcpListener::bind(format!("{}:{}", var("ADDR", "0.0.0.0"), var("PORT", "3128")))?;
     for stream in listener.incoming() {
         let (stream, name) = (stream?, name.clone());
         std::thread::spawn(move || serve(stream, &name));

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::backoff::{Backoff, jitter};
 use crate::config::Target;
 use crate::haproxy::{Client, Endpoint};
+use crate::random;
 use crate::register::{Channels, Report, Standing};
 use crate::registrar::{self, Settings};
 use crate::resolve::Resolver;
@@ -55,6 +56,7 @@ struct Name {
     inbox: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     backoff: Backoff,
     complained: bool,
+    prefer_v6: bool,
 }
 
 struct Member {
@@ -87,6 +89,7 @@ impl Name {
             inbox: mpsc::unbounded_channel(),
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             complained: false,
+            prefer_v6: false,
         }
     }
 
@@ -98,14 +101,14 @@ impl Name {
                     let was_reachable = self.any_reachable();
                     self.forward(report);
                     if was_reachable && !self.any_reachable() {
-                        lookup_at = Instant::now() + self.backoff.next(fastrand::f64());
+                        lookup_at = Instant::now() + self.backoff.next(random::fraction());
                     }
                 }
                 () = sleep_until(lookup_at) => {
                     self.look_up().await;
                     lookup_at = Instant::now() + match self.any_reachable() {
-                        true => jitter(LOOKUP_INTERVAL, fastrand::f64()),
-                        false => self.backoff.next(fastrand::f64()),
+                        true => jitter(LOOKUP_INTERVAL, random::fraction()),
+                        false => self.backoff.next(random::fraction()),
                     };
                 }
                 () = self.channels.reports.closed() => return,
@@ -148,6 +151,7 @@ impl Name {
         if std::mem::take(&mut self.complained) {
             info!(name = self.name, "found");
         }
+        let found = self.one_family(found);
         for addr in &found {
             if !self.members.contains_key(addr) {
                 let member = self.member(*addr);
@@ -167,6 +171,19 @@ impl Name {
                 let _ = self.channels.reports.send(Report { register, epoch: 0, standing: None });
             }
         }
+    }
+
+    /// A name with addresses of both families is one host with two addresses, which must not hold
+    /// two slots: IPv4 counts, and IPv6 when none of the others answers.
+    fn one_family(&mut self, found: Vec<IpAddr>) -> Vec<IpAddr> {
+        let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(IpAddr::is_ipv4);
+        if v4.is_empty() || v6.is_empty() {
+            return if v4.is_empty() { v6 } else { v4 };
+        }
+        if !self.members.is_empty() && !self.any_reachable() {
+            self.prefer_v6 = !self.prefer_v6;
+        }
+        if self.prefer_v6 { v6 } else { v4 }
     }
 
     fn member(&self, addr: IpAddr) -> Member {

@@ -13,6 +13,7 @@ pub mod haproxy;
 pub mod lifecycle;
 pub mod log;
 pub mod plan;
+pub mod random;
 pub mod readiness;
 pub mod register;
 pub mod registrar;

@@ -15,6 +15,7 @@ use crate::backoff::{Backoff, jitter};
 use crate::config::{AppConfig, HaproxyConfig};
 use crate::haproxy::{Client, ClientError, Server};
 use crate::plan::{Me, Memory, Step, View, plan};
+use crate::random;
 use crate::register::{Channels, Desired, Standing, Want};
 use notice::Notices;
 
@@ -145,7 +146,7 @@ impl Registrar {
                 self.backend = None;
                 self.notices.trouble(&error);
                 self.channels.report(want.epoch, Standing::Unreachable);
-                self.backoff.next(fastrand::f64())
+                self.backoff.next(random::fraction())
             }
         }
     }
@@ -193,7 +194,7 @@ impl Registrar {
             stat.endpoint == slot.endpoint()
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
-        let interval = jitter(self.settings.sync_interval, fastrand::f64());
+        let interval = jitter(self.settings.sync_interval, random::fraction());
         Ok(mine.then_some(interval))
     }
 
@@ -237,7 +238,7 @@ impl Registrar {
             Step::Settle => (Standing::Absent, SETTLE),
             Step::Claim { slot, .. } => {
                 self.memory.claimed(slot, self.started.elapsed());
-                (Standing::Absent, jitter(SETTLE, fastrand::f64()))
+                (Standing::Absent, jitter(SETTLE, random::fraction()))
             }
             Step::MakeReady(slot) => {
                 self.memory.held(slot);
@@ -250,13 +251,13 @@ impl Registrar {
                 self.notices.claimed(slot);
                 self.publish(slot);
                 self.held = Some((slot.clone(), verified));
-                let interval = jitter(self.settings.sync_interval, fastrand::f64());
+                let interval = jitter(self.settings.sync_interval, random::fraction());
                 let early = EARLY_CHECKS.get(verified as usize).copied();
                 (Standing::Serving, early.unwrap_or(interval))
             }
             Step::LeaveToOperator(slot) => {
                 self.notices.operator(slot);
-                (Standing::Serving, jitter(self.settings.sync_interval, fastrand::f64()))
+                (Standing::Serving, jitter(self.settings.sync_interval, random::fraction()))
             }
             Step::Drain(slot) => {
                 self.memory.drained(slot);
@@ -276,7 +277,7 @@ impl Registrar {
             }
             Step::Full { slots } => {
                 self.notices.full(*slots);
-                (Standing::Absent, self.backoff.next(fastrand::f64()))
+                (Standing::Absent, self.backoff.next(random::fraction()))
             }
             Step::Nothing => (Standing::Absent, self.settings.sync_interval),
         })

@@ -10,6 +10,8 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::random;
+
 /// The socket that the app finds under `NOTIFY_SOCKET`.
 #[derive(Debug)]
 pub struct NotifySocket {
@@ -20,7 +22,7 @@ pub struct NotifySocket {
 impl NotifySocket {
     /// Binds an abstract address, which needs no writable directory and leaves nothing behind.
     pub fn bind() -> io::Result<Self> {
-        let name = format!("berth-notify-{:016x}", fastrand::u64(..));
+        let name = format!("berth-notify-{:016x}", random::bits());
         let addr = SocketAddr::from_abstract_name(&name)?;
         let socket = StdDatagram::bind_addr(&addr)?;
         socket.set_nonblocking(true)?;
