@@ -18,7 +18,8 @@ pub use value::{LogFormat, ReadyCheck, Target};
 pub use variables::{VARIABLES, Variable};
 
 use crate::dns::config::DnsConfig;
-use crate::signals::{ExitRemap, SignalRewrite};
+use crate::exit::ExitRemap;
+use crate::signals::SignalRewrite;
 
 /// Everything that Berth is told, by type.
 #[derive(Clone, Debug)]

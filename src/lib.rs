@@ -4,9 +4,17 @@
 //! The binary is `berth`; this library is what it is made of, and what the scaler shares with it
 //! (the HAProxy client).
 
+pub mod arguments;
 pub mod config;
 pub mod dns;
+pub mod exit;
 pub mod haproxy;
+pub mod inherited;
+pub mod init;
 pub mod plan;
 pub mod register;
 pub mod signals;
+pub mod spawn;
+pub mod supervisor;
+mod sys;
+mod terminal;
