@@ -220,7 +220,7 @@ impl Registrar {
 
     /// Takes a step; says where that leaves us and how long to wait before the next read.
     async fn take(&mut self, step: Step) -> Result<(Standing, Duration), TurnError> {
-        tracing::debug!(register = %self.channels.register, ?step);
+        tracing::trace!(register = %self.channels.register, ?step);
         let commands = step.commands();
         if !commands.is_empty() {
             self.client.change(&commands).await?;

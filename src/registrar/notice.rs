@@ -71,9 +71,15 @@ impl Notices {
     }
 
     pub(super) fn released(&mut self, releases: &[Release]) {
-        for release in releases {
-            let (backend, slot) = (&release.slot.backend, &release.slot.name);
-            info!(register = %self.register, %backend, %slot, "released");
+        match releases {
+            [release] => {
+                let (backend, slot) = (&release.slot.backend, &release.slot.name);
+                info!(register = %self.register, %backend, %slot, "released");
+            }
+            several => {
+                let slots = several.len();
+                info!(register = %self.register, slots, "released slots that nobody is behind");
+            }
         }
         self.said = Said::Nothing;
     }
