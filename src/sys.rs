@@ -23,6 +23,11 @@ use crate::signals::{Received, Signal, SignalSet};
 /// The kernel's name for a process.
 pub type Pid = libc::pid_t;
 
+/// Standard input, output and error: always open, see [`occupy_closed_stdio`].
+// SAFETY: Berth never closes them.
+pub(crate) const STDIO: [BorrowedFd<'static>; 3] =
+    unsafe { [BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)] };
+
 /// Bytes in the kernel's set of signals.
 const SET_SIZE: usize = size_of::<u64>();
 
@@ -136,6 +141,13 @@ pub(crate) fn kill(target: Target, signal: Signal) -> io::Result<()> {
     };
     // SAFETY: takes two integers.
     check(unsafe { libc::kill(pid, signal.number()) }.into()).map(drop)
+}
+
+/// Sends a signal to the calling thread alone.
+#[cfg(test)]
+pub(crate) fn raise(signal: Signal) {
+    // SAFETY: takes an integer.
+    unsafe { libc::raise(signal.number()) };
 }
 
 /// What became of a child.
