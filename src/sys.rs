@@ -62,7 +62,7 @@ pub(crate) fn pending() -> SignalSet {
 /// `WouldBlock` after the timeout, `Interrupted` when the process was stopped and continued.
 pub(crate) fn take_signal(set: SignalSet, timeout: Option<Duration>) -> io::Result<Received> {
     let timeout = timeout.map(|timeout| libc::timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_nsec: timeout.subsec_nanos().into(),
     });
     // SAFETY: all-zero bytes are a valid siginfo_t.
