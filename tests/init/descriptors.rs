@@ -11,7 +11,7 @@ use crate::process::{Running, finish, roles, script, until, wrapped};
 #[test]
 fn input_and_output_pass_through() {
     for role in roles() {
-        let mut command = wrapped(*role, &["cat"]);
+        let mut command = wrapped(role, &["cat"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let sent = vec![b'x'; 1 << 20];
@@ -35,7 +35,7 @@ fn closed_standard_descriptors_reach_the_app_closed() {
             [(&[][..], "012"), (&[0], "12"), (&[1], "02"), (&[2], "01"), (&[0, 1, 2], "")]
         {
             let folder = tempfile::tempdir().unwrap();
-            let mut command = script(*role, look);
+            let mut command = script(role, look);
             command.current_dir(&folder).stdout(Stdio::null());
             close(&mut command, closed);
             assert_eq!(command.status().unwrap().code(), Some(0), "{role:?} {closed:?}");
@@ -47,7 +47,7 @@ fn closed_standard_descriptors_reach_the_app_closed() {
 
 #[test]
 fn berth_without_standard_descriptors_fails_all_the_same() {
-    let mut command = wrapped(crate::process::Role::Process, &["nosuch"]);
+    let mut command = wrapped(crate::process::Role::PROCESS, &["nosuch"]);
     command.stdout(Stdio::null());
     close(&mut command, &[0, 1, 2]);
     assert_eq!(command.status().unwrap().code(), Some(127));
@@ -57,7 +57,7 @@ fn berth_without_standard_descriptors_fails_all_the_same() {
 fn an_inherited_descriptor_is_the_apps_alone() {
     for role in roles() {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut command = script(*role, "echo kept >&9; exec 9>&-; echo closed; exec sleep 1000");
+        let mut command = script(role, "echo kept >&9; exec 9>&-; echo closed; exec sleep 1000");
         let inherited = writer.as_raw_fd();
         let prepare = move || {
             // SAFETY: a system call on integers.
@@ -70,11 +70,11 @@ fn an_inherited_descriptor_is_the_apps_alone() {
         drop(writer);
         running.expect("closed");
         // unshare holds its copy for as long as it runs: count Berth's own there.
-        let berth = running.berth(*role);
+        let berth = running.berth(role);
         until("Berth to close its copy", || {
             (!std::path::Path::new(&format!("/proc/{berth}/fd/9")).exists()).then_some(())
         });
-        if *role == crate::process::Role::Process {
+        if !role.pid_1 {
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();
             assert_eq!(text, "kept\n");
@@ -85,7 +85,7 @@ fn an_inherited_descriptor_is_the_apps_alone() {
 #[test]
 fn output_of_pid_1_stays_reachable() {
     for role in roles() {
-        let finished = finish(&mut script(*role, "echo logged > /proc/$PPID/fd/1"));
+        let finished = finish(&mut script(role, "echo logged > /proc/$PPID/fd/1"));
         assert_eq!(finished.stdout, "logged\n", "{}", finished.stderr);
     }
 }

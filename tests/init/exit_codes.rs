@@ -11,7 +11,7 @@ use crate::process::{Finished, Role, berth, finish, roles, script, wrapped};
 fn the_apps_exit_code_is_berths() {
     for role in roles() {
         for code in [0, 1, 7, 64, 127, 255] {
-            assert_eq!(finish(&mut script(*role, &format!("exit {code}"))).code, Some(code));
+            assert_eq!(finish(&mut script(role, &format!("exit {code}"))).code, Some(code));
         }
     }
 }
@@ -20,7 +20,7 @@ fn the_apps_exit_code_is_berths() {
 fn a_death_by_signal_is_128_plus_its_number() {
     for role in roles() {
         for signal in [1, 9, 15, 31, 37, 64] {
-            let code = finish(&mut script(*role, &format!("kill -{signal} $$"))).code;
+            let code = finish(&mut script(role, &format!("kill -{signal} $$"))).code;
             assert_eq!(code, Some(128 + signal), "{role:?}");
         }
     }
@@ -30,7 +30,7 @@ fn a_death_by_signal_is_128_plus_its_number() {
 fn a_core_dump_does_not_show_in_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     for role in roles() {
-        let mut command = script(*role, "ulimit -c unlimited; kill -SEGV $$");
+        let mut command = script(role, "ulimit -c unlimited; kill -SEGV $$");
         assert_eq!(finish(command.current_dir(&folder)).code, Some(139));
     }
 }
@@ -39,11 +39,8 @@ fn a_core_dump_does_not_show_in_the_exit_code() {
 fn berth_inside_berth_says_the_same() {
     for role in roles() {
         let berth = berth();
-        assert_eq!(
-            finish(&mut wrapped(*role, &[&berth, "--", "sh", "-c", "exit 5"])).code,
-            Some(5)
-        );
-        assert_eq!(finish(&mut wrapped(*role, &[&berth, "nosuch"])).code, Some(127));
+        assert_eq!(finish(&mut wrapped(role, &[&berth, "--", "sh", "-c", "exit 5"])).code, Some(5));
+        assert_eq!(finish(&mut wrapped(role, &[&berth, "nosuch"])).code, Some(127));
     }
 }
 
@@ -51,7 +48,7 @@ fn berth_inside_berth_says_the_same() {
 fn exit_codes_are_remapped() {
     for role in roles() {
         for (app, code) in [("kill -TERM $$", 0), ("exit 3", 7), ("exit 4", 4)] {
-            let mut command = script(*role, app);
+            let mut command = script(role, app);
             assert_eq!(finish(command.env("EXIT_REMAP", "143:0,3:7")).code, Some(code), "{app}");
         }
     }
@@ -79,7 +76,7 @@ fn what_is_not_found_is_127_and_what_cannot_be_executed_126() {
             ("/etc", 126),
             (&format!("{plain}/x"), 126),
         ] {
-            refused(&mut wrapped(*role, &["--", app]), code, &format!("cannot execute {app:?}"));
+            refused(&mut wrapped(role, &["--", app]), code, &format!("cannot execute {app:?}"));
         }
     }
 }
@@ -90,7 +87,7 @@ fn a_script_without_a_first_line_for_the_kernel_is_run_by_the_shell() {
     let script = file(&folder, "no-shebang", "echo \"$#:$1:$2\"; exit 3\n", 0o755);
     for role in roles() {
         for name in [script.as_str(), "no-shebang"] {
-            let mut command = wrapped(*role, &[name, "a b", "c"]);
+            let mut command = wrapped(role, &[name, "a b", "c"]);
             let path = format!("/nonexistent:{}:/usr/bin:/bin", folder.path().display());
             let finished = finish(command.env("PATH", path));
             assert_eq!((finished.code, finished.stdout.as_str()), (Some(3), "2:a b:c\n"));
@@ -104,19 +101,21 @@ fn a_script_without_a_first_line_for_the_kernel_is_run_by_the_shell() {
 fn a_binary_for_another_machine_is_named_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let binary = file(&folder, "foreign", "\x7fELF nothing that runs here", 0o755);
-    refused(&mut wrapped(Role::Process, &[&binary]), 126, "another kind of machine");
+    refused(&mut wrapped(Role::PROCESS, &[&binary]), 126, "another kind of machine");
 }
 
 #[test]
 fn a_command_line_without_a_command_is_64() {
-    for arguments in [&[][..], &["--"], &["--nosuch", "true"]] {
-        refused(&mut wrapped(Role::Process, arguments), 64, "expected: berth [");
+    for (arguments, named) in
+        [(&[][..], "no command"), (&["--"], "no command"), (&["--nosuch", "true"], "--nosuch")]
+    {
+        refused(&mut wrapped(Role::PROCESS, arguments), 64, named);
     }
 }
 
 #[test]
 fn every_wrong_variable_is_named_before_the_app_starts() {
-    let mut command = script(Role::Process, "echo started");
+    let mut command = script(Role::PROCESS, "echo started");
     command.envs([
         ("SIGNAL_GROUP", "maybe"),
         ("SIGNAL_REWRITE", "TERM:FOO"),
@@ -132,10 +131,10 @@ fn every_wrong_variable_is_named_before_the_app_starts() {
 
 #[test]
 fn help_and_version_are_told_on_stdout() {
-    let help = finish(&mut wrapped(Role::Process, &["--help"]));
+    let help = finish(&mut wrapped(Role::PROCESS, &["--help"]));
     assert_eq!(help.code, Some(0));
     assert!(help.stdout.contains("COMMAND"), "{}", help.stdout);
-    let version = finish(&mut wrapped(Role::Process, &["--version"]));
+    let version = finish(&mut wrapped(Role::PROCESS, &["--version"]));
     assert_eq!(version.stdout, concat!("berth ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use crate::process::{
-    Pid, Role, Running, children, command, finish, kill, roles, script, state, status, until,
+    Pid, Role, Running, children, command, finish, kill, roles, roles_of_pid_1, script, state,
+    status, until,
 };
 
 const ORPHANS: usize = 500;
@@ -26,11 +27,11 @@ fn zombies(parent: Pid) -> usize {
 #[test]
 fn every_orphan_is_reaped() {
     for role in roles() {
-        let mut running = Running::start(&mut script(*role, &orphans()));
+        let mut running = Running::start(&mut script(role, &orphans()));
         running.expect("done");
-        let berth = running.berth(*role);
+        let berth = running.berth(role);
         until("only the app to be left", || (children(berth).len() == 1).then_some(()));
-        running.signal(*role, libc::SIGTERM);
+        running.signal(role, libc::SIGTERM);
         assert_eq!(running.code(), Ok(143));
     }
 }
@@ -38,11 +39,11 @@ fn every_orphan_is_reaped() {
 /// The negative control: under a PID 1 that reaps nothing the same orphans stay.
 #[test]
 fn orphans_would_stay_without_berth() {
-    for role in roles().iter().filter(|role| **role == Role::Pid1) {
+    for role in roles_of_pid_1().filter(|role| !role.registers) {
         let program = format!("({}) & exec sleep 1000", orphans());
-        let running = Running::start(&mut command(*role, &["sh", "-c", &program]));
+        let running = Running::start(&mut command(role, &["sh", "-c", &program]));
         running.expect("done");
-        let init = running.berth(*role);
+        let init = running.berth(role);
         until("the zombies", || (zombies(init) == ORPHANS).then_some(()));
     }
 }
@@ -51,7 +52,7 @@ fn orphans_would_stay_without_berth() {
 fn orphans_are_told_to_end_when_the_app_has_ended() {
     let text = "(trap 'echo told; exit' TERM; echo ready; while :; do sleep 0.01; done) & exit 4";
     for role in roles() {
-        let finished = finish(&mut script(*role, text));
+        let finished = finish(&mut script(role, text));
         assert_eq!(finished.code, Some(4));
         // The signal may come before the trap stands, but then it has ended all the same.
         assert!(["ready\ntold\n", "ready\n", ""].contains(&finished.stdout.as_str()));
@@ -63,8 +64,8 @@ fn an_orphan_may_finish_its_work_before_pid_1_ends() {
     let text = "(trap 'sleep 0.1; echo finished; exit' TERM; echo > ready; sleep 1000 & wait) &
         while ! [ -e ready ]; do sleep 0.01; done; exit 4";
     let folder = tempfile::tempdir().unwrap();
-    for role in roles().iter().filter(|role| **role == Role::Pid1) {
-        let finished = finish(script(*role, text).current_dir(&folder));
+    for role in roles_of_pid_1() {
+        let finished = finish(script(role, text).current_dir(&folder));
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(4), "finished\n"));
     }
 }
@@ -75,8 +76,8 @@ fn an_orphan_that_will_not_end_does_not_keep_pid_1() {
     let text = "(trap '' TERM; echo > ready; while :; do sleep 1000; done) &
         while ! [ -e ready ]; do sleep 0.01; done; exit 4";
     let folder = tempfile::tempdir().unwrap();
-    for role in roles().iter().filter(|role| **role == Role::Pid1) {
-        assert_eq!(finish(script(*role, text).current_dir(&folder)).code, Some(4));
+    for role in roles_of_pid_1() {
+        assert_eq!(finish(script(role, text).current_dir(&folder)).code, Some(4));
     }
 }
 
@@ -85,7 +86,7 @@ fn an_ordinary_process_ends_only_its_own_group() {
     let mut bystander = Command::new("sleep").arg("1000").spawn().unwrap();
     let text = "setsid sleep 1000 > /dev/null & echo $!; sleep 1000 > /dev/null & echo $!
         read line; exit 4";
-    let mut command = script(Role::Process, text);
+    let mut command = script(Role::PROCESS, text);
     let mut running = Running::start(command.stdin(std::process::Stdio::piped()));
     let [elsewhere, here] = [(); 2].map(|()| running.line().parse::<Pid>().unwrap());
     until("setsid", || (status(elsewhere, "Name")? == "sleep").then_some(()));

@@ -22,14 +22,26 @@ pub fn berth() -> String {
 
 /// How Berth is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Process,
-    Pid1,
+pub struct Role {
+    /// As PID 1 of a PID namespace, else as an ordinary process.
+    pub pid_1: bool,
+    /// With the loop that registers (its HAProxy is away), else as a plain init.
+    pub registers: bool,
+}
+
+impl Role {
+    pub const PROCESS: Self = Self { pid_1: false, registers: false };
 }
 
 /// The roles that can be played here: PID 1 takes a PID namespace.
-pub fn roles() -> &'static [Role] {
-    if unshare().is_some() { &[Role::Process, Role::Pid1] } else { &[Role::Process] }
+pub fn roles() -> impl Iterator<Item = Role> {
+    let pid_1 = if unshare().is_some() { &[false, true][..] } else { &[false] };
+    pid_1.iter().flat_map(|pid_1| [false, true].map(|registers| Role { pid_1: *pid_1, registers }))
+}
+
+/// The roles as PID 1.
+pub fn roles_of_pid_1() -> impl Iterator<Item = Role> {
+    roles().filter(|role| role.pid_1)
 }
 
 /// The words that make the next one PID 1; `None` (loudly) where namespaces are forbidden.
@@ -64,10 +76,13 @@ pub fn unshare() -> Option<&'static [&'static str]> {
 
 /// `program` in this role, with an empty environment but for PATH, and no input.
 pub fn command(role: Role, program: &[impl AsRef<OsStr>]) -> Command {
-    let prefix = if role == Role::Pid1 { unshare().expect("see roles()") } else { &[] };
+    let prefix = if role.pid_1 { unshare().expect("see roles()") } else { &[] };
     let mut words = prefix.iter().map(OsStr::new).chain(program.iter().map(AsRef::as_ref));
     let mut command = Command::new(words.next().unwrap());
     command.args(words).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    if role.registers {
+        command.envs([("HAPROXY_SERVER", "127.0.0.1:1"), ("LOG_LEVEL", "error")]);
+    }
     command.stdin(Stdio::null());
     command
 }
@@ -170,10 +185,7 @@ impl Running {
     /// Berth's pid as seen from here.
     pub fn berth(&self, role: Role) -> Pid {
         let pid = self.child.id() as Pid;
-        match role {
-            Role::Process => pid,
-            Role::Pid1 => until("unshare's child", || children(pid).first().copied()),
-        }
+        if role.pid_1 { until("unshare's child", || children(pid).first().copied()) } else { pid }
     }
 
     /// The app's pid as seen from here: Berth's first child.
