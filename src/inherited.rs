@@ -24,7 +24,7 @@ impl Inherited {
     /// From here on SIGPIPE only pends, SIGCHLD pends even if it was ignored, and nothing that Berth
     /// opens lands on a standard descriptor that was closed.
     pub fn capture() -> Self {
-        let mask = sys::set_mask(SignalSet::ALL);
+        let mask = sys::set_mask(SignalSet::NONE);
         sys::occupy_closed_stdio();
         let child_ignored = sys::is_ignored(Signal::CHLD);
         if child_ignored {
