@@ -192,6 +192,7 @@ impl Registrar {
         let stat = self.client.stat(&slot.backend, slot.id).await?;
         let mine = stat.is_some_and(|stat| {
             stat.endpoint == slot.endpoint()
+                && stat.weight > 0
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
         let interval = jitter(self.settings.sync_interval, random::fraction());
@@ -241,7 +242,6 @@ impl Registrar {
                 (Standing::Absent, jitter(SETTLE, random::fraction()))
             }
             Step::MakeReady(slot) => {
-                self.memory.held(slot);
                 self.notices.claimed(slot);
                 self.publish(slot);
                 (Standing::Serving, EARLY_CHECKS[0])
@@ -256,11 +256,11 @@ impl Registrar {
                 (Standing::Serving, early.unwrap_or(interval))
             }
             Step::LeaveToOperator(slot) => {
+                self.memory.left(slot);
                 self.notices.operator(slot);
                 (Standing::Serving, jitter(self.settings.sync_interval, random::fraction()))
             }
             Step::Drain(slot) => {
-                self.memory.drained(slot);
                 self.notices.draining(slot);
                 (Standing::Draining { sessions: 0 }, now)
             }

@@ -12,11 +12,16 @@ use crate::haproxy::Server;
 /// Memory of one container at one HAProxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Memory {
+    /// The slot last seen in rotation with my address.
     held: Option<Arc<str>>,
-    drained: Option<Arc<str>>,
+    /// The slot that an operator took out of rotation and that was left so.
+    left: Option<Arc<str>>,
+    /// The slot that I wrote a claim on and have not seen in rotation since, and when.
     claiming: Option<(Arc<str>, Duration)>,
-    attempts: u32,
-    template: Option<SocketAddr>,
+    attempts: u8,
+    /// The address that the template gives to its slots, and whether several show it now.
+    template: Option<(SocketAddr, bool)>,
+    /// Other agents' claims in progress, and since when each has been seen.
     pending: BTreeMap<(Arc<str>, SocketAddr), Duration>,
 }
 
@@ -31,8 +36,8 @@ impl Memory {
         now: Duration,
     ) {
         let slots: Vec<_> = servers.iter().filter(|server| is_slot(server)).collect();
-        self.template = shared_endpoint(&slots, mine)
-            .or_else(|| self.template.filter(|template| is_last_untouched(&slots, *template)));
+        let shared = shared_endpoint(&slots).map(|endpoint| (endpoint, true));
+        self.template = shared.or(self.template.map(|(endpoint, _)| (endpoint, false)));
         let seen = std::mem::take(&mut self.pending);
         self.pending = slots
             .iter()
@@ -50,18 +55,20 @@ impl Memory {
     pub fn claimed(&mut self, slot: &Server, now: Duration) {
         self.attempts = self.attempts.wrapping_add(1);
         self.claiming = Some((Arc::clone(&slot.name), now));
+        self.left = None;
     }
 
     /// Notes that the slot was seen in rotation with my address.
     pub fn held(&mut self, slot: &Server) {
         self.held = Some(Arc::clone(&slot.name));
-        self.drained = None;
+        self.attempts = 0;
+        self.left = None;
         self.claiming = None;
     }
 
-    /// Notes that I put the slot into drain.
-    pub fn drained(&mut self, slot: &Server) {
-        self.drained = Some(Arc::clone(&slot.name));
+    /// Notes that an operator took my slot out of rotation.
+    pub fn left(&mut self, slot: &Server) {
+        self.left = Some(Arc::clone(&slot.name));
     }
 
     /// The slot that was last held.
@@ -73,8 +80,12 @@ impl Memory {
         self.held.as_ref() == Some(&slot.name)
     }
 
-    pub(super) fn has_drained(&self, slot: &Server) -> bool {
-        self.drained.as_ref() == Some(&slot.name)
+    pub(super) fn has_left(&self, slot: &Server) -> bool {
+        self.left.as_ref() == Some(&slot.name)
+    }
+
+    pub(super) fn is_claiming(&self, slot: &Server) -> bool {
+        self.claiming.as_ref().is_some_and(|(name, _)| *name == slot.name)
     }
 
     pub(super) fn claim_in_progress(&self, now: Duration) -> Option<Arc<str>> {
@@ -82,7 +93,7 @@ impl Memory {
         (now.saturating_sub(*since) < SETTLING).then(|| Arc::clone(slot))
     }
 
-    pub(super) fn attempts(&self) -> u32 {
+    pub(super) fn attempts(&self) -> u8 {
         self.attempts
     }
 
@@ -95,31 +106,55 @@ impl Memory {
         pending && since.is_some_and(|since| now.saturating_sub(*since) >= patience)
     }
 
-    /// Whether `endpoint` is what the template gives to its untouched slots.
-    pub(super) fn is_template(&self, slot: &Server, endpoint: SocketAddr) -> bool {
-        let lone = slot.admin.in_maint() && slot.unchecked && endpoint.ip().is_loopback();
-        self.template == Some(endpoint) || lone && slot.weight > 0
-    }
-}
-
-/// Whether one slot is left that shows the template's own endpoint, and it is in maintenance.
-fn is_last_untouched(slots: &[&Server], template: SocketAddr) -> bool {
-    let mut showing = slots.iter().filter(|slot| slot.endpoint() == Some(template));
-    match (showing.next(), showing.next()) {
-        (Some(slot), None) => slot.admin.in_maint() && slot.weight > 0,
-        _ => false,
-    }
-}
-
-/// The endpoint that several slots show at once, which no container's can: the template's own.
-/// Claims in progress (weight 0) do not count.
-fn shared_endpoint(slots: &[&Server], mine: SocketAddr) -> Option<SocketAddr> {
-    let mut counts = BTreeMap::<SocketAddr, usize>::new();
-    for slot in slots.iter().filter(|slot| slot.weight > 0) {
-        if let Some(endpoint) = slot.endpoint().filter(|endpoint| !endpoint.ip().is_unspecified()) {
-            *counts.entry(endpoint).or_default() += 1;
+    /// Lets [`SETTLING`] pass.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        if let Some((_, since)) = &mut self.claiming {
+            *since = Duration::ZERO;
         }
     }
-    counts.remove(&mine);
-    counts.into_iter().filter(|(_, count)| *count > 1).max_by_key(|(_, c)| *c).map(|(e, _)| e)
+
+    /// Lets any time pass that a rule may wait for.
+    #[cfg(test)]
+    pub(super) fn grow_old(&mut self) {
+        self.settle();
+        self.pending.values_mut().for_each(|since| *since = Duration::ZERO);
+    }
+
+    /// Whether `endpoint` is known to be what the template gives to its slots.
+    pub(super) fn template_is(&self, endpoint: SocketAddr) -> bool {
+        self.template.is_some_and(|(template, _)| template == endpoint)
+    }
+
+    /// Whether `slot`, which shows `endpoint`, is as empty as the template made it. The only one in
+    /// rotation may be another app of this host, which listens where the template points: it is UP.
+    pub(super) fn is_empty(&self, slot: &Server, endpoint: SocketAddr) -> bool {
+        match self.template {
+            Some((template, shared)) if template == endpoint => {
+                shared || !slot.running || slot.admin.in_maint()
+            }
+            _ => {
+                let untouched = slot.admin.in_maint() && slot.weight > 0 && slot.unchecked;
+                untouched && endpoint.ip().is_loopback()
+            }
+        }
+    }
+}
+
+/// The endpoint that the template gives to its slots, when enough of them show it. An agent's own
+/// may be on two slots for a moment, but then it leaves none of them out of rotation.
+fn shared_endpoint(slots: &[&Server]) -> Option<SocketAddr> {
+    let mut counts = BTreeMap::<SocketAddr, (usize, bool)>::new();
+    for slot in slots {
+        if let Some(endpoint) = slot.endpoint().filter(|endpoint| !endpoint.ip().is_unspecified()) {
+            let (count, untouched) = counts.entry(endpoint).or_default();
+            *count += 1;
+            *untouched |= slot.admin.in_maint() && slot.weight > 0;
+        }
+    }
+    counts
+        .into_iter()
+        .filter(|(_, (count, untouched))| *count > 1 && (*untouched || *count > 2))
+        .max_by_key(|(_, (count, _))| *count)
+        .map(|(endpoint, _)| endpoint)
 }

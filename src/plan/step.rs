@@ -53,27 +53,27 @@ pub struct Release {
 const BATCH: usize = 40;
 
 impl Step {
-    /// The commands of this step, none when it only reads or waits.
+    /// The commands of this step, none when it only reads or waits. Lines of several agents may
+    /// interleave at one slot; in this order they never leave it in maintenance with an address and
+    /// a weight, as an operator does.
     pub fn commands(&self) -> Vec<Command<'_>> {
         match self {
             Self::Claim { slot, endpoint } => {
                 let (backend, name) = (&*slot.backend, &*slot.name);
-                let maint = (!slot.admin.in_maint()).then_some(Command::SetState(
-                    backend,
-                    name,
-                    ServerState::Maint,
-                ));
-                let mark = Command::SetWeight(backend, name, 0);
-                let addr = Command::SetAddr(backend, name, *endpoint);
-                maint.into_iter().chain([mark, addr]).collect()
+                vec![
+                    Command::SetState(backend, name, ServerState::Maint),
+                    Command::SetWeight(backend, name, 0),
+                    Command::SetAddr(backend, name, *endpoint),
+                ]
             }
             Self::MakeReady(slot) => vec![
                 Command::SetWeight(&slot.backend, &slot.name, 100),
                 Command::SetState(&slot.backend, &slot.name, ServerState::Ready),
             ],
-            Self::Drain(slot) => {
-                vec![Command::SetState(&slot.backend, &slot.name, ServerState::Drain)]
-            }
+            Self::Drain(slot) => vec![
+                Command::SetWeight(&slot.backend, &slot.name, 0),
+                Command::SetState(&slot.backend, &slot.name, ServerState::Drain),
+            ],
             Self::Release(releases) => {
                 releases.iter().take(BATCH).flat_map(Release::commands).collect()
             }
@@ -97,8 +97,8 @@ impl Release {
         };
         [
             Command::SetState(backend, name, ServerState::Maint),
-            Command::SetAddr(backend, name, SocketAddr::new(unspecified, self.port)),
             Command::SetWeight(backend, name, 100),
+            Command::SetAddr(backend, name, SocketAddr::new(unspecified, self.port)),
         ]
     }
 }
