@@ -52,6 +52,8 @@ struct Faults {
     lossy: u64,
     /// Single containers are cut off from the server.
     partitions: bool,
+    /// No leases are kept, so what is dead stays.
+    no_leases: bool,
 }
 
 struct World {
@@ -253,14 +255,14 @@ impl Dns for Wire {
     }
 }
 
-fn configuration() -> DnsConfig {
+fn configuration(lease: &str) -> DnsConfig {
     let vars = [
         ("DNS_SERVER", "127.0.0.1"),
         ("DNS_ZONE", "test"),
         ("DNS_NAME", "webapp"),
         ("DNS_NODE_NAME", "{slot}"),
         ("HAPROXY_SERVER", "lb"),
-        ("DNS_LEASE", "120"),
+        ("DNS_LEASE", lease),
     ];
     let vars = vars.map(|(name, value)| (name.into(), value.into()));
     crate::config::Config::from_vars(vars).unwrap().dns.unwrap()
@@ -284,7 +286,8 @@ impl Simulation {
             snapshot: BTreeSet::from([foreign]),
             swept: 0,
         };
-        Self { world: Arc::new(Mutex::new(world)), config: Arc::new(configuration()), started: 0 }
+        let config = Arc::new(configuration(if faults.no_leases { "0" } else { "120" }));
+        Self { world: Arc::new(Mutex::new(world)), config, started: 0 }
     }
 
     /// Starts a container at an address and port that no live one has.
@@ -370,6 +373,10 @@ impl Simulation {
         addrs.insert(FOREIGN);
         let at_shared = world.records.iter().filter(|rr| rr.owner == shared());
         let found: BTreeSet<_> = at_shared.filter_map(|rr| rr.data.addr()).collect();
+        if world.faults.no_leases {
+            assert!(found.is_superset(&addrs), "{found:?} without all of {addrs:?}");
+            return;
+        }
         assert_eq!(found, addrs, "the shared name");
         let leases = world.records.iter().filter_map(|rr| match &rr.data {
             Data::Txt(text) => Lease::parse(text).map(|lease| (addr_of(&rr.owner), lease.mark)),
@@ -420,7 +427,7 @@ async fn play(seed: u64, faults: Faults) -> u32 {
 
 async fn play_many(name: &str, faults: Faults) {
     let seeds = std::env::var("BERTH_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
-    let mut swept = 0;
+    let mut swept = u32::from(faults.no_leases);
     for seed in 0..seeds {
         eprintln!("{name}: seed {seed}");
         swept += play(seed, faults).await;
@@ -428,17 +435,24 @@ async fn play_many(name: &str, faults: Faults) {
     assert!(swept > 0, "nothing was ever swept");
 }
 
+const CALM: Faults = Faults { lossy: 0, partitions: false, no_leases: false };
+
 #[tokio::test(start_paused = true)]
 async fn nothing_live_is_swept_and_nothing_dead_stays() {
-    play_many("calm", Faults { lossy: 0, partitions: false }).await;
+    play_many("calm", CALM).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn packets_lost_late_and_double_do_no_harm() {
-    play_many("lossy", Faults { lossy: 5, partitions: false }).await;
+    play_many("lossy", Faults { lossy: 5, ..CALM }).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_container_cut_off_is_swept_and_comes_back() {
-    play_many("partitions", Faults { lossy: 5, partitions: true }).await;
+    play_many("partitions", Faults { lossy: 5, partitions: true, ..CALM }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_exclusive_without_leases_too() {
+    play_many("no leases", Faults { lossy: 5, partitions: true, no_leases: true }).await;
 }
