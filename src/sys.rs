@@ -339,3 +339,13 @@ pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> bool {
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
     ready == 1 && poll.revents & libc::POLLOUT != 0
 }
+
+/// The host's name (gethostname(2)); `None` when it is not text.
+pub(crate) fn host_name() -> Option<String> {
+    let mut buffer = [0_u8; 65];
+    // SAFETY: the kernel writes at most as many bytes as it is told there are.
+    let status = unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len()) };
+    let end = buffer.iter().position(|byte| *byte == 0)?;
+    let name = std::str::from_utf8(buffer.get(..end)?).ok()?;
+    (status == 0 && !name.is_empty()).then(|| name.to_owned())
+}
