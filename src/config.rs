@@ -18,7 +18,8 @@ pub use value::{LogFormat, ReadyCheck, Target};
 pub use variables::{VARIABLES, Variable};
 
 use crate::dns::config::DnsConfig;
-use crate::signals::{ExitRemap, SignalRewrite};
+use crate::exit::ExitRemap;
+use crate::signals::SignalRewrite;
 
 /// Everything that Berth is told, by type.
 #[derive(Clone, Debug)]
@@ -314,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_read_is_what_the_table_of_variables_says() {
         let mut env = Env::new(std::iter::empty());
-        let app = app(&mut env);
+        app(&mut env);
         haproxy(&mut env);
         DnsConfig::parse(&mut env, None);
         let mut read = env.names_read();

@@ -194,6 +194,9 @@ impl Registrar {
             stat.endpoint == slot.endpoint()
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
+        if !mine {
+            self.notices.changed(slot);
+        }
         let interval = jitter(self.settings.sync_interval, random::fraction());
         Ok(mine.then_some(interval))
     }
@@ -220,7 +223,7 @@ impl Registrar {
 
     /// Takes a step; says where that leaves us and how long to wait before the next read.
     async fn take(&mut self, step: Step) -> Result<(Standing, Duration), TurnError> {
-        tracing::debug!(register = %self.channels.register, ?step);
+        tracing::trace!(register = %self.channels.register, ?step);
         let commands = step.commands();
         if !commands.is_empty() {
             self.client.change(&commands).await?;

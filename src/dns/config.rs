@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::key::Key;
 use super::name::{self, DnsName};
 use crate::config::{Env, Target, value};
+use crate::sys;
 
 /// Shortest and longest lease. Below, one lost packet would cost a live record; above, a lease
 /// would serve no purpose.
@@ -163,7 +164,7 @@ fn owner_name(
 
 fn node_name(env: &mut Env, zone: Option<&DnsName>, haproxy: bool) -> Option<NodeName> {
     let text = env.text("DNS_NODE_NAME")?;
-    let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let hostname = sys::host_name();
     let label = hostname.as_deref().and_then(|name| name.split('.').next()).unwrap_or_default();
     let node = NodeName { text: text.replace("{hostname}", label), zone: zone.cloned() };
     if node.needs_slot() && !haproxy {
