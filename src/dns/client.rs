@@ -1,6 +1,6 @@
 //! Questions and updates to the servers of one zone, signed and verified.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use super::tsig::{self, TsigFault};
 use super::update::{self, Data, Update};
 use crate::config::Target;
 use crate::random;
-use crate::resolve::{Resolver, exchange, exchange_by_tcp, question};
+use crate::resolve::{Resolver, connected, exchange, exchange_by_tcp, question};
 
 /// UDP is tried this often, each time longer, before TCP gets its turn: a firewall may let only one
 /// of them through.
@@ -34,6 +34,15 @@ pub(super) enum Outcome {
 pub(super) trait Dns: Send {
     /// The server that answered last, or would be asked first.
     fn server(&mut self) -> impl Future<Output = Result<SocketAddr, Fault>> + Send;
+    /// The address of this host that faces the server. Nothing is sent to find it.
+    fn facing_address(&mut self) -> impl Future<Output = Result<IpAddr, Fault>> + Send {
+        async move {
+            let server = self.server().await?;
+            let socket = connected(server).await.and_then(|socket| socket.local_addr());
+            Ok(socket.map_err(|error| Fault::Silent(server, error.to_string()))?.ip())
+        }
+    }
+
     /// The zone to update: as configured, or as the server has it for `DNS_NAME`.
     fn zone(&mut self) -> impl Future<Output = Result<DnsName, Fault>> + Send;
     /// The zone that the server has for a name.

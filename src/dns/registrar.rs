@@ -25,7 +25,7 @@ use super::update::{Change, Data, Rr, Update, addr_type};
 use crate::backoff::{Backoff, jitter};
 use crate::random;
 use crate::register::{Channels, Desired, Standing, Want};
-use crate::resolve::{Resolver, connected};
+use crate::resolve::Resolver;
 use notice::Notices;
 
 /// How often the records are verified by a plain question, at most.
@@ -202,7 +202,13 @@ impl<D: Dns> Registrar<D> {
         let addr = match identity.addr {
             Some(addr) => addr,
             None if self.config.haproxy && self.started.elapsed() < PATIENCE => return Ok(None),
-            None => self.facing_address().await?,
+            None => {
+                let addr = self.client.facing_address().await?;
+                if !self.config.haproxy {
+                    self.channels.identity.send_modify(|identity| identity.addr = Some(addr));
+                }
+                addr
+            }
         };
         let mark = *self.mark.get_or_insert_with(|| {
             identity.port.map_or_else(|| Mark::Drawn((self.bits)()), Mark::Port)
@@ -217,17 +223,6 @@ impl<D: Dns> Registrar<D> {
             srv: self.config.srv.clone().zip(identity.port),
             ptr: None,
         }))
-    }
-
-    /// The address that faces the DNS server: nothing is sent to find it.
-    async fn facing_address(&mut self) -> Result<IpAddr, Fault> {
-        let server = self.client.server().await?;
-        let socket = connected(server).await.and_then(|socket| socket.local_addr());
-        let addr = socket.map_err(|error| Fault::Silent(server, error.to_string()))?.ip();
-        if !self.config.haproxy {
-            self.channels.identity.send_modify(|identity| identity.addr = Some(addr));
-        }
-        Ok(addr)
     }
 
     async fn lease_texts(&mut self, claim: &Claim) -> Result<Vec<Vec<u8>>, Fault> {
@@ -452,13 +447,6 @@ enum Node {
 }
 
 impl Node {
-    fn name(&self) -> Option<&DnsName> {
-        match self {
-            Self::None => None,
-            Self::Free(name) | Self::Mine { name, .. } | Self::Taken { name, .. } => Some(name),
-        }
-    }
-
     fn mine(&self) -> Option<&DnsName> {
         match self {
             Self::Mine { name, .. } => Some(name),
