@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::base::Message;
-use domain::base::iana::{Rcode, Rtype};
+use domain::base::iana::{Opcode, Rcode, Rtype};
 
 use super::config::DnsConfig;
 use super::fault::Fault;
@@ -169,6 +169,8 @@ impl Client {
 
     async fn ask_one(&self, server: SocketAddr, request: &[u8]) -> Result<Vec<u8>, Fault> {
         let mut request = request.to_vec();
+        let update = Message::from_slice(&request)
+            .is_ok_and(|request| request.header().opcode() == Opcode::UPDATE);
         let key = self.config.key.as_ref();
         let mac = key.map(|key| tsig::sign(&mut request, key, now()));
         let verify = |answer: &[u8]| match (key, &mac) {
@@ -193,7 +195,7 @@ impl Client {
             | Rcode::YXDOMAIN
             | Rcode::YXRRSET
             | Rcode::NXRRSET => None,
-            rcode => Some(Fault::Refused { server, rcode, signed }),
+            rcode => Some(Fault::Refused { server, rcode, update, signed }),
         };
         match (verify(&answer), refused(false)) {
             (Ok(()), _) => refused(true).map_or(Ok(answer), Err),

@@ -16,7 +16,7 @@ pub(super) enum Fault {
     /// The server does not answer, or not in DNS.
     Silent(SocketAddr, String),
     /// The server refuses.
-    Refused { server: SocketAddr, rcode: Rcode, signed: bool },
+    Refused { server: SocketAddr, rcode: Rcode, update: bool, signed: bool },
     /// The server's or our signature is not accepted.
     Tsig(SocketAddr, TsigFault),
     /// The server has the zone from elsewhere, or not at all.
@@ -34,9 +34,10 @@ impl fmt::Display for Fault {
         match self {
             Self::NoServer(why) | Self::BadName(why) => f.write_str(why),
             Self::Silent(server, how) => write!(f, "{server}: {how}"),
-            Self::Refused { server, rcode, signed } => {
+            Self::Refused { server, rcode, update, signed } => {
+                let what = if *update { "an update" } else { "a question" };
                 let proof = if *signed { "" } else { " (unsigned, so perhaps not its own word)" };
-                write!(f, "{server} says {rcode}{proof}")
+                write!(f, "{server} says {rcode} to {what}{proof}")
             }
             Self::Tsig(server, fault) => write!(f, "{server} {fault}"),
             Self::NotAuthoritative(server, name) => {
@@ -58,7 +59,11 @@ impl Fault {
             Self::Silent(..) => {
                 "check that it runs, that DNS_SERVER has the right port, and the network between"
             }
-            Self::Refused { rcode, .. } => match *rcode {
+            Self::Refused { rcode, update, .. } => match *rcode {
+                Rcode::REFUSED if !update => {
+                    "check that the server has DNS_ZONE, and that this key or address may ask \
+                     (allow-query)"
+                }
                 Rcode::REFUSED => {
                     "let the key (or this address) change these records: update-policy or \
                      allow-update of the zone, TXT below DNS_NAME included unless DNS_LEASE=0; BIND \
@@ -67,8 +72,9 @@ impl Fault {
                 Rcode::NOTAUTH => "check DNS_ZONE, and that this server is its primary",
                 Rcode::NOTZONE => "a name is outside the zone: check DNS_ZONE and the names",
                 Rcode::SERVFAIL => {
-                    "see the server's log: often the zone did not load, or its directory is not \
-                     writable for the journal"
+                    "see the server's log: often the zone did not load, its directory is not \
+                     writable for the journal, or a name has as many addresses as BIND's \
+                     max-records-per-type allows (100)"
                 }
                 Rcode::NOTIMP => "this server takes no updates: name another in DNS_SERVER",
                 _ => "see the server's log",

@@ -129,6 +129,11 @@ impl Lease {
     }
 }
 
+/// The targets of the PTR records that go with some leases.
+pub(super) fn ptrs<'a>(texts: impl Iterator<Item = &'a Vec<u8>>) -> impl Iterator<Item = DnsName> {
+    texts.filter_map(|text| Lease::parse(text)?.ptr)
+}
+
 /// What stands beside the address at a node's name: who holds it.
 pub(super) fn holder_text(addr: IpAddr, mark: Mark) -> Vec<u8> {
     format!("{MAGIC} holder={addr} {mark}").into_bytes()

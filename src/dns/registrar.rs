@@ -19,7 +19,7 @@ use super::claim::Claim;
 use super::client::{Client, Dns, Outcome};
 use super::config::DnsConfig;
 use super::fault::Fault;
-use super::lease::{self, Lease, Mark, Patrol};
+use super::lease::{self, Mark, Patrol};
 use super::name::{self, DnsName};
 use super::update::{Change, Data, Rr, Update, addr_type};
 use crate::backoff::{Backoff, jitter};
@@ -60,7 +60,8 @@ struct Registrar<D> {
     /// Nothing of this container is in DNS, by the server's word.
     clean: bool,
     renewed_at: Option<Instant>,
-    /// The zone of our PTR record.
+    /// Targets of PTR records that may be in DNS, and the zone of these records.
+    ptrs: Vec<DnsName>,
     reverse_zone: Option<DnsName>,
     patrol: Patrol,
     backoff: Backoff,
@@ -84,6 +85,7 @@ impl<D: Dns> Registrar<D> {
             held: None,
             clean: false,
             renewed_at: None,
+            ptrs: Vec::new(),
             reverse_zone: None,
             patrol: Patrol::default(),
         }
@@ -158,6 +160,8 @@ impl<D: Dns> Registrar<D> {
         if let Ok(node) = &node {
             claim.node = node.mine().cloned();
         }
+        claim.ptr = self.ptr_target(&claim);
+        self.ptrs.extend(lease::ptrs(texts.iter().filter(|text| claim.is_mine(text))));
         let shared = self.client.data(&claim.shared, addr_type(claim.addr)).await?;
         let there = shared.contains(&Data::Addr(claim.addr));
         let leased = claim.holds.is_none() || texts.iter().any(|text| claim.is_mine(text));
@@ -289,6 +293,7 @@ impl<D: Dns> Registrar<D> {
         let texts = self.lease_texts(&claim).await?;
         let without = claim.clone();
         claim.node = Some(name.clone());
+        claim.ptr = self.ptr_target(&claim);
         self.held = Some(claim.clone());
         let update = claim.assert_exclusively(&texts, (self.bits)());
         if self.client.update(&update).await? == Outcome::Conflict {
@@ -302,26 +307,31 @@ impl<D: Dns> Registrar<D> {
         Ok(claim)
     }
 
-    async fn keep_ptr(&mut self, mut claim: Claim) -> Result<(), Fault> {
-        let wanted = match (self.config.ptr, &self.config.node) {
+    fn ptr_target(&self, claim: &Claim) -> Option<DnsName> {
+        match (self.config.ptr, &self.config.node) {
             (false, _) => None,
             (true, None) => Some(claim.shared.clone()),
             (true, Some(_)) => claim.node.clone(),
-        };
-        let old = std::mem::replace(&mut claim.ptr, wanted.clone());
-        if old.is_none() && wanted.is_none() {
+        }
+    }
+
+    async fn keep_ptr(&mut self, claim: Claim) -> Result<(), Fault> {
+        if claim.ptr.is_none() && self.ptrs.is_empty() {
             return Ok(());
         }
         let Some(reverse) = name::reverse(claim.addr) else { return Ok(()) };
         let present = self.client.data(&reverse, Rtype::PTR).await?;
-        let rr = |target: DnsName| Rr::new(&reverse, Data::Ptr(target));
-        let mut changes = Vec::new();
-        changes.extend(old.filter(|old| Some(old) != wanted.as_ref()).map(rr).map(Change::Delete));
-        changes.extend(wanted.map(rr).filter(|rr| !present.contains(&rr.data)).map(Change::Add));
-        self.held = Some(claim.clone());
+        let there = |target: &DnsName| present.contains(&Data::Ptr(target.clone()));
+        let (wanted, mut stale) = (claim.ptr.as_slice(), self.ptrs.clone());
+        stale.retain(|target| !wanted.contains(target) && there(target));
+        let rr = |target: &DnsName| Rr::new(&reverse, Data::Ptr(target.clone()));
+        let mut changes: Vec<_> = stale.iter().map(|target| Change::Delete(rr(target))).collect();
+        changes.extend(wanted.iter().filter(|t| !there(t)).map(|target| Change::Add(rr(target))));
+        self.ptrs.extend_from_slice(wanted);
         if !changes.is_empty() {
             self.update_reverse(&reverse, changes).await?;
         }
+        self.ptrs = wanted.to_vec();
         Ok(())
     }
 
@@ -358,29 +368,31 @@ impl<D: Dns> Registrar<D> {
             let update = me.sweep(addr, &texts, expired.clone());
             if self.client.update(&update).await? == Outcome::Done {
                 self.notices.swept(addr, &me.shared);
-                self.sweep_ptr(addr, &texts, &expired).await?;
+                let (gone, kept): (Vec<_>, Vec<_>) =
+                    texts.iter().partition(|text| expired.contains(text));
+                let gone = lease::ptrs(gone.into_iter()).collect();
+                self.delete_ptrs(addr, gone, kept).await?;
             }
         }
         Ok(())
     }
 
-    /// Takes out the PTR records that go with the `gone` leases at an address, and with no other.
-    async fn sweep_ptr(
+    /// Takes out the PTR records to these targets, unless one of the leases that are `kept` lists it.
+    async fn delete_ptrs(
         &mut self,
         addr: IpAddr,
-        texts: &[Vec<u8>],
-        gone: &[Vec<u8>],
+        mut targets: Vec<DnsName>,
+        kept: Vec<&Vec<u8>>,
     ) -> Result<(), Fault> {
-        let Some(reverse) = name::reverse(addr) else { return Ok(()) };
-        let ptr = |text: &Vec<u8>| Lease::parse(text)?.ptr;
-        let kept: Vec<_> = texts.iter().filter(|t| !gone.contains(t)).filter_map(ptr).collect();
-        let targets = gone.iter().filter_map(ptr).filter(|target| !kept.contains(target));
+        let kept: Vec<_> = lease::ptrs(kept.into_iter()).collect();
+        targets.retain(|target| !kept.contains(target));
+        targets.sort();
+        targets.dedup();
+        let Some(reverse) = name::reverse(addr).filter(|_| !targets.is_empty()) else {
+            return Ok(());
+        };
         let delete = |target| Change::Delete(Rr::new(&reverse, Data::Ptr(target)));
-        let changes: Vec<_> = targets.map(delete).collect();
-        match changes.is_empty() {
-            true => Ok(()),
-            false => self.update_reverse(&reverse, changes).await,
-        }
+        self.update_reverse(&reverse, targets.into_iter().map(delete).collect()).await
     }
 
     /// Takes everything of this container out, if anything can be in.
@@ -422,12 +434,12 @@ impl<D: Dns> Registrar<D> {
             self.held = None;
             self.renewed_at = None;
             self.notices.left(&claim);
-            if claim.ptr.is_some() {
-                let mut gone = vec![claim.lease(0).text()];
-                gone.extend(texts.iter().filter(|text| claim.is_mine(text)).cloned());
-                let ptr = self.sweep_ptr(claim.addr, &texts, &gone).await;
-                self.notices.extras(ptr.err());
-            }
+            let (mine, kept): (Vec<_>, Vec<_>) = texts.iter().partition(|text| claim.is_mine(text));
+            self.ptrs.extend(claim.ptr.clone());
+            self.ptrs.extend(lease::ptrs(mine.into_iter()));
+            let ptrs = std::mem::take(&mut self.ptrs);
+            let deleted = self.delete_ptrs(claim.addr, ptrs, kept).await;
+            self.notices.extras(deleted.err());
             return Ok(());
         }
         Err(Fault::Ignored(self.client.server().await?, claim.shared))

@@ -7,6 +7,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub mod agent;
+pub mod bind;
+pub mod container;
+pub mod fake_dns;
 pub mod haproxy;
 
 /// Longest wait for anything that must happen.

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
+use crate::dns::lease::Lease;
 use crate::dns::update::Prerequisite;
 use crate::register::{Identity, Report};
 
