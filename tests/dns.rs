@@ -6,41 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use berth::dns::config::DnsConfig;
 use berth::register::{Desired, Standing};
 use support::bind::{Bind, REVERSE, ZONE};
-use support::container::{Container, Log, config, until};
-
-/// A configuration for `bind`'s zone; `more` comes on top.
-fn at(bind: &Bind, more: &[(&str, &str)]) -> DnsConfig {
-    let (server, key) = (bind.addr.to_string(), bind.key_file());
-    let mut vars = vec![
-        ("DNS_SERVER", server.as_str()),
-        ("DNS_ZONE", ZONE),
-        ("DNS_TSIG_KEYFILE", key.to_str().unwrap()),
-        ("SERVICE_NAME", "webapp"),
-    ];
-    vars.retain(|(name, _)| more.iter().all(|(other, _)| name != other));
-    vars.extend_from_slice(more);
-    config(&vars)
-}
-
-/// Records of the zone that were not there from the start, and no leases.
-fn records(bind: &Bind) -> Vec<String> {
-    let all = bind.records(ZONE).into_iter();
-    all.filter(|line| {
-        !line.starts_with("ns.") && !line.contains(" NS ") && !line.contains("_lease")
-    })
-    .collect()
-}
-
-fn shared(bind: &Bind) -> Vec<String> {
-    bind.dig("webapp.berth.test", "A")
-}
-
-fn leases(bind: &Bind) -> usize {
-    bind.records(ZONE).iter().filter(|line| line.contains("_lease")).count()
-}
+use support::container::{Container, Log, at, leases, records, shared, until};
 
 #[tokio::test]
 async fn an_address_is_in_dns_exactly_while_its_container_serves() {

@@ -11,6 +11,8 @@ use berth::resolve::Resolver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::bind::{Bind, ZONE};
+
 /// A registrar on its own task.
 pub struct Container {
     pub identity: watch::Sender<Identity>,
@@ -84,6 +86,37 @@ impl Container {
     pub fn kill(self) {
         self.task.abort();
     }
+}
+
+/// A configuration for `bind`'s zone; `more` comes on top.
+pub fn at(bind: &Bind, more: &[(&str, &str)]) -> DnsConfig {
+    let (server, key) = (bind.addr.to_string(), bind.key_file());
+    let mut vars = vec![
+        ("DNS_SERVER", server.as_str()),
+        ("DNS_ZONE", ZONE),
+        ("DNS_TSIG_KEYFILE", key.to_str().unwrap()),
+        ("SERVICE_NAME", "webapp"),
+    ];
+    vars.retain(|(name, _)| more.iter().all(|(other, _)| name != other));
+    vars.extend_from_slice(more);
+    config(&vars)
+}
+
+/// Records of the zone that were not there from the start, and no leases.
+pub fn records(bind: &Bind) -> Vec<String> {
+    let all = bind.records(ZONE).into_iter();
+    all.filter(|line| {
+        !line.starts_with("ns.") && !line.contains(" NS ") && !line.contains("_lease")
+    })
+    .collect()
+}
+
+pub fn shared(bind: &Bind) -> Vec<String> {
+    bind.dig("webapp.berth.test", "A")
+}
+
+pub fn leases(bind: &Bind) -> usize {
+    bind.records(ZONE).iter().filter(|line| line.contains("_lease")).count()
 }
 
 /// Waits until a condition holds, and fails after half a minute.
