@@ -100,7 +100,12 @@ impl Env {
 
     /// Notes that a variable is wrong: `complaint` follows its name.
     pub fn problem(&mut self, name: &str, complaint: &str) {
-        self.problems.push(format!("{name} {complaint}"));
+        self.complain(format!("{name} {complaint}"));
+    }
+
+    /// Notes a problem in a sentence that starts with the variable's name.
+    pub fn complain(&mut self, sentence: String) {
+        self.problems.push(sentence);
     }
 
     /// Variables that look like ours and are not. An unknown `HAPROXY_…` that resembles nothing of
