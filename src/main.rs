@@ -12,6 +12,7 @@ use std::io::{self, Write};
 
 use berth::arguments::{self, Format, Request};
 use berth::config::{Config, VARIABLES};
+use berth::dns::SECRETS;
 use berth::inherited::Inherited;
 use berth::resolve::Resolver;
 use berth::supervisor::SpawnOptions;
@@ -70,7 +71,7 @@ fn berth(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
 
 fn wrap(command: &[OsString], inherited: Inherited, config: &Config) -> u8 {
     let options = SpawnOptions {
-        environment: Vec::new(),
+        environment: SECRETS.iter().map(|name| (name.into(), None)).collect(),
         signal_group: config.app.signal_group,
         signal_rewrite: config.app.signal_rewrite.clone(),
     };

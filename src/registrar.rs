@@ -207,6 +207,9 @@ impl Registrar {
             stat.endpoint == slot.endpoint()
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
+        if !mine {
+            self.notices.changed(slot);
+        }
         let interval = jitter(self.settings.sync_interval, random::fraction());
         Ok(mine.then_some(interval))
     }

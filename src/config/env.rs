@@ -67,6 +67,16 @@ impl Env {
         self.parse_if(name, expected, |text| text.parse().ok()).unwrap_or(default)
     }
 
+    /// A value that was parsed elsewhere; an error is a complaint that follows the name.
+    pub fn check<T>(&mut self, name: &'static str, parsed: Result<T, String>) -> Option<T> {
+        parsed.map_err(|complaint| self.problem(name, &complaint)).ok()
+    }
+
+    /// Whether a variable has a value, be it a wrong one.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.vars.contains_key(name)
+    }
+
     /// A duration: `250ms`, `5s`, `2m`, or a plain number of seconds.
     pub fn duration(
         &mut self,
