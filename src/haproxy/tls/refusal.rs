@@ -83,7 +83,10 @@ fn certificate(cause: &CertificateError) -> String {
             let expected = expected.to_str();
             match presented.as_slice() {
                 [] => format!("it names no host in subjectAltName, expected {expected}"),
-                names => format!("it is for {}, expected {expected}", names.join(", ")),
+                names => {
+                    let names: Vec<_> = names.iter().map(|name| bare(name)).collect();
+                    format!("it is for {}, expected {expected}", names.join(", "))
+                }
             }
         }
         CertificateError::ExpiredContext { time, not_after } => {
@@ -102,6 +105,12 @@ fn certificate(cause: &CertificateError) -> String {
         CertificateError::Other(error) => format!("{error}"),
         other => other.to_string(),
     }
+}
+
+/// The name in `DnsName("lb.example")` or `IpAddress(10.0.0.5)`, as webpki hands names out.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
+    inner.trim_matches(['"', ')'])
 }
 
 fn ago(later: UnixTime, earlier: UnixTime) -> String {
