@@ -94,7 +94,7 @@ impl Env {
     /// A secret: from `NAME`, or from the file that `NAME_FILE` names.
     pub fn secret(&mut self, name: &'static str, file: &'static str) -> Option<String> {
         let direct = self.text(name);
-        let path = self.path(file)?;
+        let Some(path) = self.path(file) else { return direct };
         if direct.is_some() {
             self.problem(file, &format!("is set as well as {name}, expected one of them"));
             return None;

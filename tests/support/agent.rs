@@ -26,10 +26,15 @@ pub fn hello() -> PathBuf {
 impl Agent {
     /// Berth around `command`, with an environment of its own.
     pub fn new(command: &[&str]) -> Self {
-        let mut berth = Command::new(env!("CARGO_BIN_EXE_berth"));
-        berth.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        berth.arg("--").args(command).stdin(Stdio::null());
-        Self { command: berth }
+        Self::line(&[&[env!("CARGO_BIN_EXE_berth"), "--"], command].concat())
+    }
+
+    /// A whole command line, which must end in running Berth in the place of the process.
+    pub fn line(words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(&words[1..]).stdin(Stdio::null());
+        Self { command }
     }
 
     /// The example app, called `name`, on a port of its own of 127.0.0.1, registered with `haproxy`.
