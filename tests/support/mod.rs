@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 pub mod agent;
 pub mod haproxy;
+pub mod load;
 
 /// Longest wait for anything that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
