@@ -165,8 +165,7 @@ impl Load {
             let mut tally = Tally::default();
             let mut turn = 0;
             while tally.total < at_least || !told.load(Ordering::Relaxed) {
-                let round =
-                    if turn % 2 == 0 { h2load(ports[0], true) } else { h2load(ports[1], false) };
+                let round = if turn % 2 == 0 { wrk(ports[0]) } else { h2load(ports[1]) };
                 tally.total += round.total;
                 tally.failed += round.failed;
                 turn += 1;
@@ -183,22 +182,42 @@ impl Load {
     }
 }
 
-/// One round: keep-alive connections, several requests at once on each when it is h2.
-fn h2load(port: Port, h1: bool) -> Tally {
-    let kind: &[&str] = if h1 { &["--h1", "-c16"] } else { &["-c4", "-m8"] };
-    let output = Command::new("h2load")
-        .args(["-n", "10000", "-T", "20"])
-        .args(kind)
-        .arg(format!("http://127.0.0.1:{port}/"))
-        .output()
-        .expect("h2load (Debian package nghttp2-client)");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let number = |line: &str, word: &str| -> u64 {
-        let line = text.lines().find(|text| text.starts_with(line)).unwrap_or_default();
-        let words: Vec<_> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
-        let at = words.iter().position(|found| *found == word).unwrap_or_else(|| panic!("{text}"));
-        words[at - 1].parse().unwrap()
+/// One round of HTTP/1.1 over keep-alive connections.
+fn wrk(port: Port) -> Tally {
+    let url = format!("http://127.0.0.1:{port}/");
+    let text = output("wrk", &["-t1", "-c16", "-d2s", "--timeout", "20s", &url]);
+    let answered = number(&text, " requests in ", |words| words[0]);
+    let errors: u64 = text
+        .lines()
+        .filter(|line| line.contains("Socket errors:"))
+        .flat_map(|line| line.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()))
+        .sum();
+    let refused = match text.contains("Non-2xx") {
+        true => number(&text, "Non-2xx", |words| words[words.len() - 1]),
+        false => 0,
     };
-    let total = number("requests:", "total");
-    Tally { total, failed: total - number("status codes:", "2xx") }
+    Tally { total: answered + errors, failed: refused + errors }
+}
+
+/// One round of h2, several requests at once on each connection.
+fn h2load(port: Port) -> Tally {
+    let url = format!("http://127.0.0.1:{port}/");
+    let text = output("h2load", &["-n", "10000", "-T", "20", "-c4", "-m8", &url]);
+    let total = number(&text, "requests:", |words| words[1]);
+    Tally { total, failed: total - number(&text, "status codes:", |words| words[2]) }
+}
+
+fn output(tool: &str, arguments: &[&str]) -> String {
+    let output = Command::new(tool)
+        .args(arguments)
+        .output()
+        .expect("wrk and h2load (Debian packages wrk and nghttp2-client)");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The number that `pick` finds among the words of the line that has `mark`.
+fn number(text: &str, mark: &str, pick: for<'a> fn(&[&'a str]) -> &'a str) -> u64 {
+    let line = text.lines().find(|line| line.contains(mark)).unwrap_or_else(|| panic!("{text}"));
+    let words: Vec<_> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    pick(&words).parse().unwrap_or_else(|_| panic!("{text}"))
 }
