@@ -1,8 +1,8 @@
 //! What one container has in DNS, and the updates that put it there, renew it and take it out. Pure.
 //!
-//! With leases, every change goes through the texts at the lease's name: an update that deletes
-//! demands that they are exactly what its author has read, so it can never delete what somebody has
-//! claimed or renewed meanwhile. Only adding is unconditional: it harms nobody.
+//! With leases, every update demands that the texts at the lease's name are exactly those that its
+//! author has read. So it can never delete what somebody has claimed or renewed meanwhile, and a
+//! datagram that comes late or twice changes nothing.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -55,42 +55,37 @@ impl Claim {
         Lease::parse(text).is_some_and(|lease| lease.mark == self.mark)
     }
 
-    /// Puts all records in and renews the lease, given the `texts` that its name has now.
-    pub(super) fn assert(&self, texts: &[Vec<u8>], nonce: u64) -> Update {
-        let mut changes = self.renewal(texts, nonce);
-        changes.extend(self.records().into_iter().map(Change::Add));
-        self.update(Vec::new(), changes)
-    }
-
-    /// Like [`Self::assert`], but only if nobody has the node's name yet: two containers that try
-    /// at once cannot both succeed.
-    pub(super) fn assert_exclusively(&self, texts: &[Vec<u8>], nonce: u64) -> Update {
-        let mut update = self.assert(texts, nonce);
-        update.prerequisites.extend(self.node.clone().map(Prerequisite::Unused));
+    /// Puts all records in and renews the lease, given the `texts` that its name has now. What
+    /// `former`, or a lease of this container, has beyond that goes out. A node's name stays only
+    /// if this container still holds it.
+    pub(super) fn assert(&self, former: Option<&Self>, texts: &[Vec<u8>], nonce: u64) -> Update {
+        let (mine, others) = self.split(texts);
+        let wanted = self.records();
+        let kept = [listed(&others, &self.shared, self.addr), wanted.clone()].concat();
+        let mut gone = listed(&mine, &self.shared, self.addr);
+        gone.extend(former.into_iter().flat_map(Self::records));
+        let mut update = self.removal(self.addr, texts, mine, gone, &kept);
+        update.changes.extend(wanted.into_iter().map(Change::Add));
+        if let Some(lease_name) = self.lease_name() {
+            let text = Data::Txt(self.lease(nonce).text());
+            update.changes.push(Change::Add(Rr::new(&lease_name, text)));
+        }
+        let held =
+            |node: &DnsName| Prerequisite::ExactlyTxt(node.clone(), vec![self.holder_text()]);
+        update.prerequisites.extend(self.node.as_ref().map(held));
         update
     }
 
-    fn renewal(&self, texts: &[Vec<u8>], nonce: u64) -> Vec<Change> {
-        let Some(lease_name) = self.lease_name() else { return Vec::new() };
-        let mine = texts.iter().filter(|text| self.is_mine(text)).cloned();
-        let mut changes: Vec<_> = mine.map(|text| delete_text(&lease_name, text)).collect();
-        let text = Data::Txt(self.lease(nonce).text());
-        changes.push(Change::Add(Rr::new(&lease_name, text)));
-        changes
+    /// Like [`Self::assert`], but only if nobody has the node's name yet: of two containers that try
+    /// at once, one succeeds.
+    pub(super) fn assert_exclusively(&self, texts: &[Vec<u8>], nonce: u64) -> Update {
+        let mut prerequisites = unchanged(self.lease_name(), texts);
+        prerequisites.extend(self.node.clone().map(Prerequisite::Unused));
+        Update { prerequisites, ..self.assert(None, texts, nonce) }
     }
 
-    /// Gives the node's name up and keeps the rest.
-    pub(super) fn give_up_node(&self, texts: &[Vec<u8>], nonce: u64) -> Update {
-        let without = Self { node: None, ..self.clone() };
-        let kept = without.records();
-        let mut changes = without.renewal(texts, nonce);
-        let gone = self.records().into_iter().filter(|rr| !kept.contains(rr));
-        changes.extend(gone.map(Change::Delete));
-        let node = self.node.iter();
-        // A neighbour at the same address may have it by now.
-        let still_mine =
-            node.map(|node| Prerequisite::ExactlyTxt(node.clone(), vec![self.holder_text()]));
-        self.update(still_mine.collect(), changes)
+    fn split(&self, texts: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        texts.iter().cloned().partition(|text| self.is_mine(text))
     }
 
     /// What stands at the node's name when this container holds it.
@@ -101,11 +96,10 @@ impl Claim {
     /// Takes the container out, given the `texts` that its lease's name has now. What a neighbour
     /// at the same address also has stays.
     pub(super) fn leave(&self, texts: &[Vec<u8>]) -> Update {
-        let (mine, others): (Vec<_>, Vec<_>) =
-            texts.iter().cloned().partition(|text| self.is_mine(text));
+        let (mine, others) = self.split(texts);
         let mut gone = self.records();
         gone.extend(listed(&mine, &self.shared, self.addr));
-        self.removal(self.addr, texts, mine, gone, &others)
+        self.removal(self.addr, texts, mine, gone, &listed(&others, &self.shared, self.addr))
     }
 
     /// Takes out whatever belongs to the `expired` of the `texts` of the containers at `addr`, and
@@ -113,7 +107,7 @@ impl Claim {
     pub(super) fn sweep(&self, addr: IpAddr, texts: &[Vec<u8>], expired: Vec<Vec<u8>>) -> Update {
         let others: Vec<_> = texts.iter().filter(|text| !expired.contains(text)).cloned().collect();
         let gone = listed(&expired, &self.shared, addr);
-        self.removal(addr, texts, expired, gone, &others)
+        self.removal(addr, texts, expired, gone, &listed(&others, &self.shared, addr))
     }
 
     fn removal(
@@ -122,20 +116,15 @@ impl Claim {
         texts: &[Vec<u8>],
         deleted: Vec<Vec<u8>>,
         mut gone: Vec<Rr>,
-        others: &[Vec<u8>],
+        kept: &[Rr],
     ) -> Update {
-        let kept = listed(others, &self.shared, addr);
         // Whoever can write a lease must not make us delete in other people's zones.
         gone.retain(|rr| !kept.contains(rr) && rr.owner.ends_with(&self.zone));
         gone.sort();
         gone.dedup();
         let mut changes: Vec<_> = gone.into_iter().map(Change::Delete).collect();
         let lease_name = self.holds.and_then(|_| name::of_leases(addr, &self.shared));
-        let prerequisites = lease_name.iter().map(|name| match texts {
-            [] => Prerequisite::NoTxt(name.clone()),
-            texts => Prerequisite::ExactlyTxt(name.clone(), texts.to_vec()),
-        });
-        let prerequisites = prerequisites.collect();
+        let prerequisites = unchanged(lease_name.clone(), texts);
         if let Some(name) = &lease_name {
             changes.extend(deleted.into_iter().map(|text| delete_text(name, text)));
         }
@@ -145,6 +134,15 @@ impl Claim {
     fn update(&self, prerequisites: Vec<Prerequisite>, changes: Vec<Change>) -> Update {
         Update { zone: self.zone.clone(), prerequisites, changes }
     }
+}
+
+/// The texts at the lease's name are still those that were read.
+fn unchanged(lease_name: Option<DnsName>, texts: &[Vec<u8>]) -> Vec<Prerequisite> {
+    let Some(name) = lease_name else { return Vec::new() };
+    vec![match texts {
+        [] => Prerequisite::NoTxt(name),
+        texts => Prerequisite::ExactlyTxt(name, texts.to_vec()),
+    }]
 }
 
 fn delete_text(owner: &DnsName, text: Vec<u8>) -> Change {

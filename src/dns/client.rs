@@ -1,6 +1,6 @@
 //! Questions and updates to the servers of one zone, signed and verified.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ use super::tsig::{self, TsigFault};
 use super::update::{self, Data, Update};
 use crate::config::Target;
 use crate::random;
-use crate::resolve::{Resolver, exchange, exchange_by_tcp, question};
+use crate::resolve::{Resolver, connected, exchange, exchange_by_tcp, question};
 
 /// UDP is tried this often, each time longer, before TCP gets its turn: a firewall may let only one
 /// of them through.
@@ -28,6 +28,57 @@ pub(super) enum Outcome {
     Done,
     /// A prerequisite did not hold, and nothing was changed.
     Conflict,
+}
+
+/// What a registrar asks of DNS. Its tests answer without a network.
+pub(super) trait Dns: Send {
+    /// The server that answered last, or would be asked first.
+    fn server(&mut self) -> impl Future<Output = Result<SocketAddr, Fault>> + Send;
+    /// The address of this host that faces the server. Nothing is sent to find it.
+    fn facing_address(&mut self) -> impl Future<Output = Result<IpAddr, Fault>> + Send {
+        async move {
+            let server = self.server().await?;
+            let socket = connected(server).await.and_then(|socket| socket.local_addr());
+            Ok(socket.map_err(|error| Fault::Silent(server, error.to_string()))?.ip())
+        }
+    }
+
+    /// The zone to update: as configured, or as the server has it for `DNS_NAME`.
+    fn zone(&mut self) -> impl Future<Output = Result<DnsName, Fault>> + Send;
+    /// The zone that the server has for a name.
+    fn zone_of(&mut self, name: &DnsName) -> impl Future<Output = Result<DnsName, Fault>> + Send;
+    /// The records of one name and type, with their time to live in seconds.
+    fn query(
+        &mut self,
+        name: &DnsName,
+        rtype: Rtype,
+    ) -> impl Future<Output = Result<Vec<(u32, Data)>, Fault>> + Send;
+    /// Carries an update out. When the answer is lost, the update may have been made all the same,
+    /// and what is sent again may meet its own result: only a question tells.
+    fn update(&mut self, update: &Update) -> impl Future<Output = Result<Outcome, Fault>> + Send;
+
+    /// The data alone of the records of one name and type.
+    fn data(
+        &mut self,
+        name: &DnsName,
+        rtype: Rtype,
+    ) -> impl Future<Output = Result<Vec<Data>, Fault>> + Send {
+        async move { Ok(self.query(name, rtype).await?.into_iter().map(|(_, data)| data).collect()) }
+    }
+
+    /// The TXT records of a name.
+    fn texts(
+        &mut self,
+        name: &DnsName,
+    ) -> impl Future<Output = Result<Vec<Vec<u8>>, Fault>> + Send {
+        async move {
+            let text = |data| match data {
+                Data::Txt(text) => Some(text),
+                _ => None,
+            };
+            Ok(self.data(name, Rtype::TXT).await?.into_iter().filter_map(text).collect())
+        }
+    }
 }
 
 /// Talks to the first of the configured servers that answers, and stays with it.
@@ -46,9 +97,10 @@ impl Client {
         let zone = config.zone.clone();
         Self { config, resolver, servers: Vec::new(), good: 0, zone }
     }
+}
 
-    /// The server that answered last, or would be asked first.
-    pub(super) async fn server(&mut self) -> Result<SocketAddr, Fault> {
+impl Dns for Client {
+    async fn server(&mut self) -> Result<SocketAddr, Fault> {
         if self.servers.is_empty() {
             self.servers = self.find_servers().await?;
             self.good = 0;
@@ -57,8 +109,7 @@ impl Client {
         found.copied().ok_or_else(|| Fault::NoServer("DNS_SERVER has no address".to_owned()))
     }
 
-    /// The zone to update: as configured, or as the server has it for `DNS_NAME`.
-    pub(super) async fn zone(&mut self) -> Result<DnsName, Fault> {
+    async fn zone(&mut self) -> Result<DnsName, Fault> {
         if let Some(zone) = &self.zone {
             return Ok(zone.clone());
         }
@@ -68,20 +119,14 @@ impl Client {
         Ok(zone)
     }
 
-    /// The zone that the server has for a name.
-    pub(super) async fn zone_of(&mut self, name: &DnsName) -> Result<DnsName, Fault> {
+    async fn zone_of(&mut self, name: &DnsName) -> Result<DnsName, Fault> {
         let (server, answer) = self.ask(&question(name, Rtype::SOA, id())).await?;
         let found = update::soa(&answer).filter(|_| is_authoritative(&answer));
         let (zone, _) = found.ok_or_else(|| Fault::NotAuthoritative(server, name.clone()))?;
         Ok(zone)
     }
 
-    /// The records of one name and type, with their time to live in seconds.
-    pub(super) async fn query(
-        &mut self,
-        name: &DnsName,
-        rtype: Rtype,
-    ) -> Result<Vec<(u32, Data)>, Fault> {
+    async fn query(&mut self, name: &DnsName, rtype: Rtype) -> Result<Vec<(u32, Data)>, Fault> {
         let (server, answer) = self.ask(&question(name, rtype, id())).await?;
         if !is_authoritative(&answer) {
             return Err(Fault::NotAuthoritative(server, name.clone()));
@@ -90,24 +135,7 @@ impl Client {
             .ok_or_else(|| Fault::Silent(server, "answers garbage".to_owned()))
     }
 
-    /// The data alone of the records of one name and type.
-    pub(super) async fn data(&mut self, name: &DnsName, rtype: Rtype) -> Result<Vec<Data>, Fault> {
-        Ok(self.query(name, rtype).await?.into_iter().map(|(_, data)| data).collect())
-    }
-
-    /// The TXT records of a name.
-    pub(super) async fn texts(&mut self, name: &DnsName) -> Result<Vec<Vec<u8>>, Fault> {
-        let found = self.query(name, Rtype::TXT).await?;
-        let text = |(_, data)| match data {
-            Data::Txt(text) => Some(text),
-            _ => None,
-        };
-        Ok(found.into_iter().filter_map(text).collect())
-    }
-
-    /// Carries an update out. When the answer is lost, the update may have been made all the same,
-    /// and what is sent again may meet its own result: only a question tells.
-    pub(super) async fn update(&mut self, update: &Update) -> Result<Outcome, Fault> {
+    async fn update(&mut self, update: &Update) -> Result<Outcome, Fault> {
         let message = update.encode(self.config.ttl, id());
         let message = message.ok_or_else(|| Fault::TooMany(self.config.name.clone()))?;
         let (_, answer) = self.ask(&message).await?;
@@ -116,7 +144,9 @@ impl Client {
             _ => Ok(Outcome::Conflict),
         }
     }
+}
 
+impl Client {
     /// Asks the servers in turn, beginning with the one that answered last. When none will have
     /// it, the trouble of the first counts, and all are looked up again the next time.
     async fn ask(&mut self, request: &[u8]) -> Result<(SocketAddr, Vec<u8>), Fault> {

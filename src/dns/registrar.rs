@@ -5,15 +5,18 @@
 //! the server shows.
 
 mod notice;
+#[cfg(test)]
+mod simulation;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::base::iana::Rtype;
+use tokio::time::Instant;
 
 use super::claim::Claim;
-use super::client::{Client, Outcome};
+use super::client::{Client, Dns, Outcome};
 use super::config::DnsConfig;
 use super::fault::Fault;
 use super::lease::{self, Lease, Mark, Patrol};
@@ -22,7 +25,7 @@ use super::update::{Change, Data, Rr, Update, addr_type};
 use crate::backoff::{Backoff, jitter};
 use crate::random;
 use crate::register::{Channels, Desired, Standing, Want};
-use crate::resolve::{Resolver, connected};
+use crate::resolve::Resolver;
 use notice::Notices;
 
 /// How often the records are verified by a plain question, at most.
@@ -34,36 +37,20 @@ const LONGEST_RETRY: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Nothing is looked at while nothing may be held.
 const IDLE: Duration = Duration::from_secs(3600);
-/// A change that collides with a neighbour's at the same address is made anew this often.
+/// Pause before a change that collided with another's is thought over.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Taking out is tried this often when it collides.
 const ROUNDS: u32 = 5;
 
 /// Registers in DNS for as long as the container lives.
-pub async fn run(config: Arc<DnsConfig>, mut channels: Channels, resolver: Resolver) {
-    let mut registrar = Registrar::new(config, channels.clone(), resolver);
-    let mut identity = channels.identity.subscribe();
-    let epoch = channels.want.borrow().epoch;
-    channels.report(epoch, Standing::Absent);
-    loop {
-        let want = *channels.want.borrow_and_update();
-        identity.mark_unchanged();
-        let wait = tokio::select! {
-            wait = registrar.turn(want) => wait,
-            changed = channels.want.changed() => match changed {
-                Ok(()) => continue,
-                Err(_) => return,
-            },
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            _ = identity.changed() => {}
-            changed = channels.want.changed() => if changed.is_err() { return },
-        }
-    }
+pub async fn run(config: Arc<DnsConfig>, channels: Channels, resolver: Resolver) {
+    let client = Client::new(Arc::clone(&config), resolver);
+    Registrar::new(config, channels, client, random::bits).run().await;
 }
 
-struct Registrar {
+struct Registrar<D> {
     config: Arc<DnsConfig>,
-    client: Client,
+    client: D,
     channels: Channels,
     started: Instant,
     /// Chosen once, since it tells our lease from those of neighbours at the same address.
@@ -78,13 +65,16 @@ struct Registrar {
     patrol: Patrol,
     backoff: Backoff,
     notices: Notices,
+    /// Random bits.
+    bits: fn() -> u64,
 }
 
-impl Registrar {
-    fn new(config: Arc<DnsConfig>, channels: Channels, resolver: Resolver) -> Self {
+impl<D: Dns> Registrar<D> {
+    fn new(config: Arc<DnsConfig>, channels: Channels, client: D, bits: fn() -> u64) -> Self {
         let longest = config.lease.map_or(LONGEST_RETRY, |lease| LONGEST_RETRY.min(lease / 8));
         Self {
-            client: Client::new(Arc::clone(&config), resolver),
+            client,
+            bits,
             notices: Notices::new(Arc::clone(&channels.register)),
             backoff: Backoff::new(FIRST_RETRY, longest),
             config,
@@ -97,6 +87,32 @@ impl Registrar {
             reverse_zone: None,
             patrol: Patrol::default(),
         }
+    }
+
+    async fn run(mut self) {
+        let mut wants = self.channels.want.clone();
+        let mut identity = self.channels.identity.subscribe();
+        self.channels.report(wants.borrow().epoch, Standing::Absent);
+        loop {
+            let want = *wants.borrow_and_update();
+            identity.mark_unchanged();
+            let wait = tokio::select! {
+                wait = self.turn(want) => wait,
+                changed = wants.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = identity.changed() => {}
+                changed = wants.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn luck(&self) -> f64 {
+        random::fraction_of((self.bits)())
     }
 
     /// One turn; says how long to wait before the next.
@@ -119,7 +135,7 @@ impl Registrar {
             Err(fault) => {
                 self.notices.trouble(&fault);
                 self.channels.report(want.epoch, Standing::Unreachable);
-                self.backoff.next(random::fraction())
+                self.backoff.next(self.luck())
             }
         }
     }
@@ -132,20 +148,13 @@ impl Registrar {
         if self.held.as_ref().is_some_and(|held| held.addr != fresh.addr) {
             self.take_out().await?;
         }
-        let mut claim = match self.held.clone() {
+        let former = self.held.clone();
+        let mut claim = match former.clone() {
             Some(held) => Claim { srv: fresh.srv, ..held },
             None => fresh,
         };
         let texts = self.lease_texts(&claim).await?;
         let node = self.node(&claim).await;
-        if let Some(old) = &claim.node
-            && node.as_ref().is_ok_and(|node| node.name() != Some(old))
-        {
-            self.client.update(&claim.give_up_node(&texts, random::bits())).await?;
-            claim.node = None;
-            self.held = Some(claim.clone());
-            return Ok((Standing::Serving, Duration::ZERO));
-        }
         if let Ok(node) = &node {
             claim.node = node.mine().cloned();
         }
@@ -153,8 +162,16 @@ impl Registrar {
         let there = shared.contains(&Data::Addr(claim.addr));
         let leased = claim.holds.is_none() || texts.iter().any(|text| claim.is_mine(text));
         let whole = there && leased && !matches!(node, Ok(Node::Mine { whole: false, .. }));
-        if !whole || self.renewal_in().is_some_and(|due| due.is_zero()) {
-            self.assert(&claim, &texts).await?;
+        let kept = former.as_ref().is_none_or(|former| former.node == claim.node);
+        if !whole || !kept || self.renewal_in().is_some_and(|due| due.is_zero()) {
+            self.held.get_or_insert_with(|| claim.clone());
+            let update = claim.assert(former.as_ref(), &texts, (self.bits)());
+            if self.client.update(&update).await? == Outcome::Conflict {
+                let standing = if there { Standing::Serving } else { Standing::Absent };
+                return Ok((standing, AGAIN));
+            }
+            self.held = Some(claim.clone());
+            self.renewed_at = Some(Instant::now());
         }
         if !there {
             self.read_back(&claim).await?;
@@ -162,9 +179,9 @@ impl Registrar {
         self.notices.registered(&claim);
         let extras = self.extras(claim, node).await;
         self.notices.extras(extras.err());
-        let verify = jitter(self.verify_interval(), random::fraction());
+        let verify = jitter(self.verify_interval(), self.luck());
         let wait = self.renewal_in().map_or(verify, |due| due.min(verify));
-        Ok((Standing::Serving, wait.max(Duration::from_millis(100))))
+        Ok((Standing::Serving, wait.max(AGAIN)))
     }
 
     fn verify_interval(&self) -> Duration {
@@ -185,10 +202,16 @@ impl Registrar {
         let addr = match identity.addr {
             Some(addr) => addr,
             None if self.config.haproxy && self.started.elapsed() < PATIENCE => return Ok(None),
-            None => self.facing_address().await?,
+            None => {
+                let addr = self.client.facing_address().await?;
+                if !self.config.haproxy {
+                    self.channels.identity.send_modify(|identity| identity.addr = Some(addr));
+                }
+                addr
+            }
         };
         let mark = *self.mark.get_or_insert_with(|| {
-            identity.port.map_or_else(|| Mark::Drawn(random::bits()), Mark::Port)
+            identity.port.map_or_else(|| Mark::Drawn((self.bits)()), Mark::Port)
         });
         Ok(Some(Claim {
             zone: self.client.zone().await?,
@@ -200,17 +223,6 @@ impl Registrar {
             srv: self.config.srv.clone().zip(identity.port),
             ptr: None,
         }))
-    }
-
-    /// The address that faces the DNS server: nothing is sent to find it.
-    async fn facing_address(&mut self) -> Result<IpAddr, Fault> {
-        let server = self.client.server().await?;
-        let socket = connected(server).await.and_then(|socket| socket.local_addr());
-        let addr = socket.map_err(|error| Fault::Silent(server, error.to_string()))?.ip();
-        if !self.config.haproxy {
-            self.channels.identity.send_modify(|identity| identity.addr = Some(addr));
-        }
-        Ok(addr)
     }
 
     async fn lease_texts(&mut self, claim: &Claim) -> Result<Vec<Vec<u8>>, Fault> {
@@ -243,13 +255,6 @@ impl Registrar {
             whole &= self.client.data(owner, Rtype::SRV).await?.contains(&srv);
         }
         Ok(Node::Mine { name, whole })
-    }
-
-    async fn assert(&mut self, claim: &Claim, texts: &[Vec<u8>]) -> Result<(), Fault> {
-        self.held = Some(claim.clone());
-        self.client.update(&claim.assert(texts, random::bits())).await?;
-        self.renewed_at = Some(Instant::now());
-        Ok(())
     }
 
     /// A server says NOERROR to an address beside a CNAME, and does not add it (RFC 2136 section
@@ -285,7 +290,7 @@ impl Registrar {
         let without = claim.clone();
         claim.node = Some(name.clone());
         self.held = Some(claim.clone());
-        let update = claim.assert_exclusively(&texts, random::bits());
+        let update = claim.assert_exclusively(&texts, (self.bits)());
         if self.client.update(&update).await? == Outcome::Conflict {
             // Whoever was faster shows in the next turn. It may have been ourselves, when an answer
             // was lost.
@@ -342,7 +347,7 @@ impl Registrar {
             present
                 .extend(self.client.data(&me.shared, rtype).await?.iter().filter_map(Data::addr));
         }
-        for addr in self.patrol.choose(&present, random::fraction()) {
+        for addr in self.patrol.choose(&present, self.luck()) {
             let Some(lease_name) = name::of_leases(addr, &me.shared) else { continue };
             let texts = self.client.texts(&lease_name).await?;
             let mut expired = self.patrol.observe(addr, &texts, Instant::now(), lease / 4);
@@ -442,13 +447,6 @@ enum Node {
 }
 
 impl Node {
-    fn name(&self) -> Option<&DnsName> {
-        match self {
-            Self::None => None,
-            Self::Free(name) | Self::Mine { name, .. } | Self::Taken { name, .. } => Some(name),
-        }
-    }
-
     fn mine(&self) -> Option<&DnsName> {
         match self {
             Self::Mine { name, .. } => Some(name),

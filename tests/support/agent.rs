@@ -98,9 +98,7 @@ impl Running {
 
     /// The pids of its children.
     pub fn children(&self) -> Vec<i32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid());
-        let list = std::fs::read_to_string(path).unwrap_or_default();
-        list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        children(self.pid())
     }
 
     /// Waits until it has ended; its exit code.
@@ -147,6 +145,13 @@ impl Drop for Running {
             eprintln!("--- log of the agent\n{}", self.log());
         }
     }
+}
+
+/// The pids of a process's children.
+pub fn children(pid: i32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let list = std::fs::read_to_string(path).unwrap_or_default();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Sends a signal by name.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 pub mod agent;
 pub mod haproxy;
 pub mod tls;
+pub mod load;
 
 /// Longest wait for anything that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
