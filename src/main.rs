@@ -16,7 +16,7 @@ use berth::dns::SECRETS;
 use berth::inherited::Inherited;
 use berth::resolve::Resolver;
 use berth::supervisor::SpawnOptions;
-use berth::{exit, init, log, run, status};
+use berth::{exit, init, log, run, secret, status};
 
 #[cfg(not(test))]
 #[allow(unsafe_code, reason = "the C main, see above")]
@@ -58,6 +58,7 @@ fn berth(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
         Ok(config) => config,
         Err(error) => return fail(error, exit::USAGE),
     };
+    secret::scrub(SECRETS);
     log::init(config.log_level, config.log_format);
     for warning in &config.warnings {
         tracing::warn!("{warning}");

@@ -1,7 +1,7 @@
 //! `--status` and `--check`: what the servers themselves say about this container.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -85,13 +85,13 @@ async fn ask_target(
     settings: &Settings,
     resolver: &Resolver,
 ) -> Vec<SlotStatus> {
-    let endpoints = match target {
-        Target::Ip { addr, port } => vec![Endpoint::Tcp(SocketAddr::new(*addr, *port))],
-        Target::Unix(path) => vec![Endpoint::Unix(path.clone())],
+    let client =
+        |addr: IpAddr, port, host: &str| settings.client(SocketAddr::new(addr, port), host);
+    let clients = match target {
+        Target::Ip { addr, port } => vec![client(*addr, *port, &addr.to_string())],
+        Target::Unix(path) => vec![Client::new(Endpoint::Unix(path.clone()))],
         Target::Name { name, port } => match resolver.resolve(name).await {
-            Ok(found) => {
-                found.iter().map(|addr| Endpoint::Tcp(SocketAddr::new(*addr, *port))).collect()
-            }
+            Ok(found) => found.into_iter().map(|addr| client(addr, *port, name)).collect(),
             Err(error) => {
                 let error = Some(error.to_string());
                 return vec![SlotStatus {
@@ -102,16 +102,15 @@ async fn ask_target(
             }
         },
     };
-    let mut slots = Vec::with_capacity(endpoints.len());
-    for endpoint in endpoints {
-        slots.push(ask_haproxy(endpoint, settings).await);
+    let mut slots = Vec::with_capacity(clients.len());
+    for client in clients {
+        slots.push(ask_haproxy(client, settings).await);
     }
     slots
 }
 
-async fn ask_haproxy(endpoint: Endpoint, settings: &Settings) -> SlotStatus {
-    let mut status = SlotStatus { server: endpoint.to_string(), ..Default::default() };
-    let client = Client::new(endpoint);
+async fn ask_haproxy(client: Client, settings: &Settings) -> SlotStatus {
+    let mut status = SlotStatus { server: client.endpoint().to_string(), ..Default::default() };
     if let Err(error) = fill(&mut status, &client, settings).await {
         status.error = Some(error.to_string());
     }

@@ -44,7 +44,7 @@ pub(super) fn owner(text: &str, within: Option<&DnsName>) -> Result<DnsName, Str
 pub(super) fn service(text: &str) -> Option<String> {
     let (service, proto) = text.split_once('.')?;
     let label = |label: &str| label.len() > 1 && label.starts_with('_') && check(label).is_ok();
-    (label(service) && label(proto)).then(|| text.to_owned())
+    (label(service) && label(proto) && !proto.contains('.')).then(|| text.to_owned())
 }
 
 /// `labels` in front of `name`, when that is not too long.

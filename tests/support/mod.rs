@@ -11,6 +11,8 @@ pub mod bind;
 pub mod container;
 pub mod fake_dns;
 pub mod haproxy;
+pub mod tls;
+pub mod load;
 
 /// Longest wait for anything that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
