@@ -3,16 +3,14 @@
 #![cfg(all(feature = "dns", feature = "tls"))]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "support/bind.rs"]
-mod bind;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use bind::{Bind, KEY, ZONE};
 use support::agent::{Agent, berth, hello};
+use support::bind::{Bind, KEY, ZONE};
 use support::haproxy::{ARTICLE, Haproxy};
 use support::tls::{Ca, with_tls};
 use support::{Port, eventually};
