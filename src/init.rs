@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{Ended, ExitRemap};
 use crate::inherited::Inherited;
-use crate::signals::{self, Signal};
+use crate::signals;
 use crate::spawn::SpawnError;
-use crate::supervisor::{Event, SpawnOptions, Supervisor};
+use crate::supervisor::{SpawnOptions, Supervisor};
 
 /// Runs the app and returns the exit code to leave with.
 ///
@@ -28,29 +28,26 @@ pub fn run(
     Ok(exit_remap.apply(ended.code()))
 }
 
-/// Forwards signals until the app ends. It is killed `stop_timeout` after the first stop signal;
-/// zero = never.
+/// Forwards signals until the app ends, if it has not yet. It is killed `stop_timeout` after the
+/// first stop signal; zero = never.
 pub fn supervise(supervisor: &mut Supervisor, stop_timeout: Duration) -> Ended {
     let mut kill_at = None;
-    let mut stopping = false;
+    let mut stopping = stop_timeout.is_zero();
     loop {
+        // Before the first signal too: another loop may have broken off with news unread.
+        supervisor.reap();
+        if let Some(ended) = supervisor.ended() {
+            return ended;
+        }
         let Some(received) = signals::wait(kill_at) else {
             supervisor.kill();
             kill_at = None;
             continue;
         };
-        if received.signal != Signal::CHLD {
-            supervisor.forward(received);
-            if received.is_stop() && !stopping && !stop_timeout.is_zero() {
-                stopping = true;
-                kill_at = Some(Instant::now() + stop_timeout);
-            }
-            continue;
-        }
-        for event in supervisor.reap() {
-            if let Event::App(ended) = event {
-                return ended;
-            }
+        supervisor.forward(received);
+        if received.is_stop() && !stopping {
+            stopping = true;
+            kill_at = Some(Instant::now() + stop_timeout);
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod register;
 pub mod registrar;
 pub mod resolve;
 pub mod run;
+pub mod secret;
 pub mod signals;
 pub mod spawn;
 pub mod status;

@@ -12,10 +12,11 @@ use std::io::{self, Write};
 
 use berth::arguments::{self, Format, Request};
 use berth::config::{Config, VARIABLES};
+use berth::dns::SECRETS;
 use berth::inherited::Inherited;
 use berth::resolve::Resolver;
 use berth::supervisor::SpawnOptions;
-use berth::{exit, init, log, run, status};
+use berth::{exit, init, log, run, secret, status};
 
 #[cfg(not(test))]
 #[allow(unsafe_code, reason = "the C main, see above")]
@@ -57,6 +58,7 @@ fn berth(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
         Ok(config) => config,
         Err(error) => return fail(error, exit::USAGE),
     };
+    secret::scrub(SECRETS);
     log::init(config.log_level, config.log_format);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -70,7 +72,7 @@ fn berth(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
 
 fn wrap(command: &[OsString], inherited: Inherited, config: &Config) -> u8 {
     let options = SpawnOptions {
-        environment: Vec::new(),
+        environment: SECRETS.iter().map(|name| (name.into(), None)).collect(),
         signal_group: config.app.signal_group,
         signal_rewrite: config.app.signal_rewrite.clone(),
     };

@@ -12,6 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, ReadyCheck};
+#[cfg(feature = "dns")]
+use crate::dns;
 use crate::exit::Ended;
 use crate::fleet;
 use crate::inherited::Inherited;
@@ -157,6 +159,14 @@ impl<'a> Container<'a> {
                     fleet::run(target.clone(), settings, channels.clone(), resolver)
                 });
             }
+        }
+        #[cfg(feature = "dns")]
+        if let Some(dns) = &config.dns {
+            let dns = Arc::new(dns.clone());
+            let channels = channels.named("dns");
+            task::keep_alive("dns", move || {
+                dns::run(Arc::clone(&dns), channels.clone(), resolver.clone())
+            });
         }
         let (ready_in, ready) = watch::channel(false);
         let notify = Arc::new(notify);

@@ -300,6 +300,55 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_that_berth_brought_on_itself_is_told_from_one_from_outside() {
+        let own = std::process::id().cast_signed();
+        for (code, sender, is_own) in [
+            (0, own, true),
+            (-6, own, true),
+            (0, own + 1, false),
+            (0, 0, false),
+            (0x80, own, false),
+        ] {
+            assert_eq!(Received::new(13, code, sender).is_own(), is_own, "{code} {sender}");
+        }
+        assert!(Received::new(15, 0, 0).is_stop());
+        assert!(!Received::new(15, 0, own).is_stop());
+        assert!(!Received::new(1, 0, 0).is_stop());
+    }
+
+    /// The kernel's own: SIGPIPE on writing to a closed pipe, for this thread alone.
+    #[test]
+    fn a_broken_pipe_is_ones_own_signal() {
+        let mask = sys::set_mask(SignalSet::ALL);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let error = std::io::Write::write(&mut writer, b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        let received = wait(Some(Instant::now() + std::time::Duration::from_secs(30))).unwrap();
+        sys::set_mask(mask);
+        assert_eq!(received.signal, Signal::PIPE);
+        assert!(received.is_own());
+    }
+
+    /// Real-time signals queue, and none is merged into another on its way through a runtime.
+    #[test]
+    fn the_stream_gives_fifty_of_fifty() {
+        let mask = sys::set_mask(SignalSet::ALL);
+        let signal = signal("RTMIN+6");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut signals = Signals::new().unwrap();
+            (0..50).for_each(|_| sys::raise(signal));
+            for _ in 0..50 {
+                let received =
+                    tokio::time::timeout(std::time::Duration::from_secs(30), signals.next());
+                assert_eq!(received.await.unwrap().unwrap().signal, signal);
+            }
+        });
+        sys::set_mask(mask);
+    }
+
+    #[test]
     fn rewrites_the_named_signals_only() {
         let rewrite: SignalRewrite = "TERM:QUIT, 1:SIGUSR1,WINCH:0,RTMIN+3:kill".parse().unwrap();
         let sent = |text| rewrite.apply(signal(text)).map(|signal| signal.to_string());

@@ -58,7 +58,7 @@ pub struct Supervisor {
 enum AppState {
     Running,
     Stopped,
-    Ended,
+    Ended(Ended),
 }
 
 impl Supervisor {
@@ -95,6 +95,14 @@ impl Supervisor {
     /// The app's pid.
     pub fn app(&self) -> Pid {
         self.app
+    }
+
+    /// How the app has ended, once [`Supervisor::reap`] has met that.
+    pub fn ended(&self) -> Option<Ended> {
+        match self.state {
+            AppState::Ended(ended) => Some(ended),
+            AppState::Running | AppState::Stopped => None,
+        }
     }
 
     /// Runs `sh -c script` with the app's environment in a process group of its own, without
@@ -146,7 +154,7 @@ impl Supervisor {
     fn app_changed(&mut self, change: Change) {
         match change {
             Change::Ended(ended) => {
-                self.state = AppState::Ended;
+                self.state = AppState::Ended(ended);
                 self.events.push(Event::App(ended));
             }
             Change::Continued => self.state = AppState::Running,
@@ -168,7 +176,7 @@ impl Supervisor {
         }
         // SIGCHLD may still pend behind this signal.
         self.collect();
-        if self.state == AppState::Ended {
+        if self.ended().is_some() {
             return;
         }
         let Some(signal) = self.options.signal_rewrite.apply(received.signal) else { return };
@@ -183,7 +191,7 @@ impl Supervisor {
 
     /// Kills the app, which did not stop in time.
     pub fn kill(&self) {
-        if self.state != AppState::Ended {
+        if self.ended().is_none() {
             send(self.target(), Signal::KILL);
         }
     }

@@ -23,6 +23,11 @@ use crate::signals::{Received, Signal, SignalSet};
 /// The kernel's name for a process.
 pub type Pid = libc::pid_t;
 
+/// Standard input, output and error: always open, see [`occupy_closed_stdio`].
+// SAFETY: Berth never closes them.
+pub(crate) const STDIO: [BorrowedFd<'static>; 3] =
+    unsafe { [BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1), BorrowedFd::borrow_raw(2)] };
+
 /// Bytes in the kernel's set of signals.
 const SET_SIZE: usize = size_of::<u64>();
 
@@ -57,7 +62,7 @@ pub(crate) fn pending() -> SignalSet {
 /// `WouldBlock` after the timeout, `Interrupted` when the process was stopped and continued.
 pub(crate) fn take_signal(set: SignalSet, timeout: Option<Duration>) -> io::Result<Received> {
     let timeout = timeout.map(|timeout| libc::timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_nsec: timeout.subsec_nanos().into(),
     });
     // SAFETY: all-zero bytes are a valid siginfo_t.
@@ -136,6 +141,13 @@ pub(crate) fn kill(target: Target, signal: Signal) -> io::Result<()> {
     };
     // SAFETY: takes two integers.
     check(unsafe { libc::kill(pid, signal.number()) }.into()).map(drop)
+}
+
+/// Sends a signal to the calling thread alone.
+#[cfg(test)]
+pub(crate) fn raise(signal: Signal) {
+    // SAFETY: takes an integer.
+    unsafe { libc::raise(signal.number()) };
 }
 
 /// What became of a child.
@@ -326,4 +338,14 @@ pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: one entry, and a count of one.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
     ready == 1 && poll.revents & libc::POLLOUT != 0
+}
+
+/// The host's name (gethostname(2)); `None` when it is not text.
+pub(crate) fn host_name() -> Option<String> {
+    let mut buffer = [0_u8; 65];
+    // SAFETY: the kernel writes at most as many bytes as it is told there are.
+    let status = unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len()) };
+    let end = buffer.iter().position(|byte| *byte == 0)?;
+    let name = std::str::from_utf8(buffer.get(..end)?).ok()?;
+    (status == 0 && !name.is_empty()).then(|| name.to_owned())
 }

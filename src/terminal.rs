@@ -5,7 +5,6 @@
 //! group of its own in Berth's session, and Berth plays its part under the shell that started it.
 
 use std::fs::OpenOptions;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -58,15 +57,15 @@ impl Home {
 fn controlling_terminal() -> Option<OwnedFd> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    if let Ok(tty) = options.open("/dev/tty") {
-        return Some(tty.into());
+    match options.open("/dev/tty") {
+        Ok(tty) => Some(tty.into()),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => None,
+        // A container without /dev/tty.
+        Err(_) => sys::STDIO
+            .into_iter()
+            .find(|fd| sys::foreground(fd).is_some())
+            .and_then(|fd| fd.try_clone_to_owned().ok()),
     }
-    // A container without /dev/tty.
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
-        .into_iter()
-        .find(|fd| sys::foreground(fd).is_some())
-        .and_then(|fd| fd.try_clone_to_owned().ok())
 }
 
 /// Gives the terminal up as the leader of its session, and takes the HUP and CONT that this brings
@@ -91,8 +90,7 @@ impl Terminal {
         // In a pipeline the other processes of Berth's group may need the terminal; there the app
         // gets the foreground when it asks for it.
         let held = sys::foreground(&tty) == Some(sys::own_group())
-            && sys::foreground(io::stdin()).is_some()
-            && sys::foreground(io::stdout()).is_some();
+            && sys::STDIO[..2].iter().all(|fd| sys::foreground(fd).is_some());
         Self { tty, is_pid_1, held }
     }
 

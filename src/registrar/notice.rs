@@ -56,6 +56,15 @@ impl Notices {
         }
     }
 
+    /// The slot that was held is no longer, or not in rotation; what follows will be said.
+    pub(super) fn changed(&mut self, slot: &Server) {
+        if self.said == Said::Claimed(Arc::clone(&slot.name)) {
+            let (backend, slot) = (&slot.backend, &slot.name);
+            info!(register = %self.register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
+            self.said = Said::Nothing;
+        }
+    }
+
     pub(super) fn operator(&mut self, slot: &Server) {
         if self.changes(Said::Operator(Arc::clone(&slot.name))) {
             let (backend, slot) = (&slot.backend, &slot.name);

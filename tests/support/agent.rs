@@ -26,10 +26,15 @@ pub fn hello() -> PathBuf {
 impl Agent {
     /// Berth around `command`, with an environment of its own.
     pub fn new(command: &[&str]) -> Self {
-        let mut berth = Command::new(env!("CARGO_BIN_EXE_berth"));
-        berth.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        berth.arg("--").args(command).stdin(Stdio::null());
-        Self { command: berth }
+        Self::line(&[&[env!("CARGO_BIN_EXE_berth"), "--"], command].concat())
+    }
+
+    /// A whole command line, which must end in running Berth in the place of the process.
+    pub fn line(words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(&words[1..]).stdin(Stdio::null());
+        Self { command }
     }
 
     /// The example app, called `name`, on a port of its own of 127.0.0.1, registered with `haproxy`.
@@ -93,9 +98,7 @@ impl Running {
 
     /// The pids of its children.
     pub fn children(&self) -> Vec<i32> {
-        let path = format!("/proc/{0}/task/{0}/children", self.pid());
-        let list = std::fs::read_to_string(path).unwrap_or_default();
-        list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        children(self.pid())
     }
 
     /// Waits until it has ended; its exit code.
@@ -142,6 +145,13 @@ impl Drop for Running {
             eprintln!("--- log of the agent\n{}", self.log());
         }
     }
+}
+
+/// The pids of a process's children.
+pub fn children(pid: i32) -> Vec<i32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let list = std::fs::read_to_string(path).unwrap_or_default();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Sends a signal by name.

@@ -23,6 +23,26 @@ pub struct Haproxy {
     pub http: Port,
 }
 
+/// The HAProxys to test with, by version: the one in PATH, and in a full run the later ones that
+/// `scripts/haproxy-versions.sh` gets.
+pub fn versions() -> Vec<PathBuf> {
+    let mut versions = vec!["haproxy".into()];
+    if std::env::var_os("BERTH_TEST_FULL").is_some() {
+        for version in ["3.0", "3.2"] {
+            let made = format!("{}/target/haproxy/{version}/haproxy", env!("CARGO_MANIFEST_DIR"));
+            let named = std::env::var(format!("BERTH_HAPROXY_{}", version.replace('.', "_")));
+            let binary = PathBuf::from(named.unwrap_or(made));
+            assert!(
+                binary.exists(),
+                "{} is missing: scripts/haproxy-versions.sh",
+                binary.display()
+            );
+            versions.push(binary);
+        }
+    }
+    versions
+}
+
 /// The template of the article.
 pub const ARTICLE: &str =
     "server-template node 1-100 localhost:3128 check disabled inter 5s maxconn 8000";

@@ -7,7 +7,13 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 pub mod agent;
+pub mod bind;
+#[cfg(feature = "dns")]
+pub mod container;
+pub mod fake_dns;
 pub mod haproxy;
+pub mod load;
+pub mod tls;
 
 /// Longest wait for anything that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
