@@ -77,7 +77,7 @@ pub fn plan(me: &Me<'_>, desired: Desired, view: &View<'_>, now: Duration) -> St
     match (desired, keep) {
         (Desired::Absent, _) | (Desired::Draining, None) => Step::Nothing,
         (Desired::Draining, Some(slot)) => me.leave(slot),
-        (Desired::Serving, Some(slot)) => me.serve(slot, &slots),
+        (Desired::Serving, Some(slot)) => me.serve(slot, &slots, now),
         (Desired::Serving, None) => me.claim(&slots, now),
     }
 }
@@ -126,12 +126,14 @@ impl Me<'_> {
         })
     }
 
-    fn serve(&self, slot: &Server, slots: &[&Server]) -> Step {
+    fn serve(&self, slot: &Server, slots: &[&Server], now: Duration) -> Step {
         let (maint, drain) = (slot.admin.in_maint(), slot.admin.in_drain());
         if !maint && !drain && slot.weight > 0 {
-            let ghosts = self.ghosts_to_release(slot, slots);
+            let mut ghosts = self.ghosts_to_release(slot, slots);
+            let watching = !ghosts.is_empty();
+            ghosts.retain(|ghost| self.memory.is_overdue(ghost, now, MAX_AGE));
             return match ghosts.is_empty() {
-                true => Step::Hold(slot.clone()),
+                true => Step::Hold { slot: slot.clone(), watching },
                 false => self.release(&ghosts, slots),
             };
         }
@@ -178,7 +180,9 @@ impl Me<'_> {
             Some(Chance::Former)
         } else if empty {
             Some(if slot.admin.in_maint() { Chance::Free } else { Chance::Ghost })
-        } else if self.memory.is_abandoned(slot, now, self.reclaim_after) {
+        } else if slot.admin.in_maint()
+            && self.memory.is_overdue(slot, now, self.reclaim_after)
+        {
             Some(Chance::Abandoned)
         } else {
             self.is_dead(slot).then_some(Chance::Dead)
@@ -196,7 +200,8 @@ impl Me<'_> {
     }
 
     /// The ghosts that it falls to the holder of `mine` to release: those of the slots before it,
-    /// up to the third holder before it. So each is seen to by a few and not by hundreds.
+    /// up to the third holder before it. So each is seen to by a few and not by hundreds. They give
+    /// it time to be claimed, or they would race with who claims it.
     fn ghosts_to_release<'a>(&self, mine: &Server, slots: &[&'a Server]) -> Vec<&'a Server> {
         let at = slots.iter().position(|slot| slot.id == mine.id).unwrap_or(0);
         let (after, before) = slots.split_at(at);

@@ -21,8 +21,8 @@ pub struct Memory {
     attempts: u8,
     /// The address that the template gives to its slots, and whether several show it now.
     template: Option<(SocketAddr, bool)>,
-    /// Other agents' claims in progress, and since when each has been seen.
-    pending: BTreeMap<(Arc<str>, SocketAddr), Duration>,
+    /// What should not last, others' claims in progress and ghosts, and since when it is seen.
+    passing: BTreeMap<(Arc<str>, SocketAddr, bool), Duration>,
 }
 
 impl Memory {
@@ -38,12 +38,16 @@ impl Memory {
         let slots: Vec<_> = servers.iter().filter(|server| is_slot(server)).collect();
         let shared = shared_endpoint(&slots).map(|endpoint| (endpoint, true));
         self.template = shared.or(self.template.map(|(endpoint, _)| (endpoint, false)));
-        let seen = std::mem::take(&mut self.pending);
-        self.pending = slots
+        let seen = std::mem::take(&mut self.passing);
+        self.passing = slots
             .iter()
-            .filter(|slot| slot.admin.in_maint() && slot.weight == 0)
-            .filter_map(|slot| Some((Arc::clone(&slot.name), slot.endpoint()?)))
-            .filter(|(_, endpoint)| *endpoint != mine && !endpoint.ip().is_unspecified())
+            .filter_map(|slot| {
+                let (maint, endpoint) = (slot.admin.in_maint(), slot.endpoint()?);
+                let empty = endpoint.ip().is_unspecified() || self.template_is(endpoint);
+                let passing = if maint { slot.weight == 0 && !empty } else { empty };
+                let key = (Arc::clone(&slot.name), endpoint, maint);
+                (passing && endpoint != mine).then_some(key)
+            })
             .map(|key| {
                 let since = seen.get(&key).copied().unwrap_or(now);
                 (key, since)
@@ -97,13 +101,13 @@ impl Memory {
         self.attempts
     }
 
-    /// Whether somebody began a claim on this slot and has not finished it for `patience`.
-    pub(super) fn is_abandoned(&self, slot: &Server, now: Duration, patience: Duration) -> bool {
-        let pending = slot.admin.in_maint() && slot.weight == 0;
-        let since = slot
-            .endpoint()
-            .and_then(|endpoint| self.pending.get(&(Arc::clone(&slot.name), endpoint)));
-        pending && since.is_some_and(|since| now.saturating_sub(*since) >= patience)
+    /// Whether this slot has been somebody's unfinished claim, or a ghost, for `patience`.
+    pub(super) fn is_overdue(&self, slot: &Server, now: Duration, patience: Duration) -> bool {
+        let key = slot.endpoint().map(|endpoint| {
+            (Arc::clone(&slot.name), endpoint, slot.admin.in_maint())
+        });
+        let since = key.and_then(|key| self.passing.get(&key));
+        since.is_some_and(|since| now.saturating_sub(*since) >= patience)
     }
 
     /// Lets [`SETTLING`] pass.
@@ -118,7 +122,7 @@ impl Memory {
     #[cfg(test)]
     pub(super) fn grow_old(&mut self) {
         self.settle();
-        self.pending.values_mut().for_each(|since| *since = Duration::ZERO);
+        self.passing.values_mut().for_each(|since| *since = Duration::ZERO);
     }
 
     /// Whether `endpoint` is known to be what the template gives to its slots.

@@ -21,7 +21,12 @@ pub enum Step {
     /// The slot is mine and out of rotation by our own doing: put it in.
     MakeReady(Server),
     /// The slot is mine and in rotation.
-    Hold(Server),
+    Hold {
+        /// The slot, as read.
+        slot: Server,
+        /// There are ghosts that I shall release if they stay: read again soon.
+        watching: bool,
+    },
     /// The slot is mine, and an operator took it out of rotation: leave it so.
     LeaveToOperator(Server),
     /// Take the slot out of rotation for new work.
@@ -79,7 +84,7 @@ impl Step {
             }
             Self::Reread
             | Self::Settle
-            | Self::Hold(_)
+            | Self::Hold { .. }
             | Self::LeaveToOperator(_)
             | Self::AwaitIdle(_)
             | Self::Full { .. }

@@ -378,7 +378,7 @@ impl World {
         let at = |server: &Server| server.id as usize - 1;
         let note = match &step {
             Step::Claim { slot, .. } => Note::Claimed(at(slot)),
-            Step::Hold(slot) => Note::Held(at(slot)),
+            Step::Hold { slot, .. } => Note::Held(at(slot)),
             Step::LeaveToOperator(slot) => Note::Left(at(slot)),
             _ => Note::Nothing,
         };
