@@ -10,5 +10,6 @@ pub mod history;
 pub mod observation;
 pub mod policy;
 pub mod schedule;
+pub mod simulate;
 pub mod timestamp;
 pub mod victim;
