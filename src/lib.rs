@@ -2,7 +2,11 @@
 //! back.
 //!
 //! The binary is `berth`; this library is what it is made of, and what the scaler shares with it
-//! (the HAProxy client). Deciding is pure ([`plan`], [`lifecycle`], [`backoff`]); sockets, clocks
-//! and processes are at the edges ([`registrar`], [`supervisor`], [`readiness`]).
+//! (the HAProxy client).
 
+pub mod config;
+pub mod dns;
+pub mod haproxy;
+pub mod plan;
 pub mod register;
+pub mod signals;

@@ -1,0 +1,327 @@
+//! Configuration: the environment, parsed once into types that cannot be wrong.
+//!
+//! Every wrong variable is collected before anything fails, so that one message names them all.
+//! The variables that belong to one part are parsed by that part ([`crate::dns::config`]); the
+//! table of all of them is [`VARIABLES`], which the README's table is tested against.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub mod env;
+pub mod value;
+mod variables;
+
+pub use env::Env;
+pub use value::{LogFormat, ReadyCheck, Target};
+pub use variables::{VARIABLES, Variable};
+
+use crate::dns::config::DnsConfig;
+use crate::signals::{ExitRemap, SignalRewrite};
+
+/// Everything that Berth is told, by type.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// HAProxy registration, when `HAPROXY_SERVER` is set.
+    pub haproxy: Option<HaproxyConfig>,
+    /// DNS registration, when `DNS_SERVER` or `DNS_ZONE` is set.
+    pub dns: Option<DnsConfig>,
+    /// The app: where it listens, when it can serve, how it is stopped.
+    pub app: AppConfig,
+    /// Lines on stderr: a level that `tracing` knows.
+    pub log_level: tracing::level_filters::LevelFilter,
+    /// Shape of the lines on stderr.
+    pub log_format: LogFormat,
+    /// What deserves a warning but is not wrong, such as a misspelt variable.
+    pub warnings: Vec<String>,
+}
+
+/// Where and how to claim a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaproxyConfig {
+    /// The load balancers; a name stands for all its addresses.
+    pub servers: Vec<Target>,
+    /// Slots 1…n may be claimed; `None` = all that the template has.
+    pub node_count: Option<u32>,
+    /// Backend with the template; `None` = find it.
+    pub backend: Option<String>,
+    /// Prefix of the template's server names.
+    pub node_prefix: String,
+    /// How often the slot is verified, before jitter.
+    pub sync_interval: Duration,
+    /// A slot found DOWN for this long may be taken over.
+    pub reclaim_after: Duration,
+    /// TLS to the stats socket, when `HAPROXY_TLS_CA` is set.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files for TLS to the stats socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities that the server's certificate must come from.
+    pub ca: PathBuf,
+    /// Our own certificate chain and its key, for mutual TLS.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// The wrapped app.
+#[derive(Clone, Debug)]
+pub struct AppConfig {
+    /// The service that this container belongs to.
+    pub service_name: Option<String>,
+    /// Port that the app listens on; `None` = the template's.
+    pub port: Option<u16>,
+    /// Address to advertise; `None` = the local address of the connection to each HAProxy.
+    pub addr: Option<IpAddr>,
+    /// When the app counts as able to serve.
+    pub ready_check: ReadyCheck,
+    /// Time between two checks of an app that is ready.
+    pub ready_interval: Duration,
+    /// Longest time that one check may take.
+    pub ready_timeout: Duration,
+    /// Successes in a row after which an unready app is ready again.
+    pub ready_rise: u32,
+    /// Failures in a row after which a ready app is unready.
+    pub ready_fall: u32,
+    /// Longest wait for sessions to end before the app gets its stop signal.
+    pub drain_timeout: Duration,
+    /// SIGKILL this long after the stop signal; zero = never.
+    pub stop_timeout: Duration,
+    /// Signal the app's whole process group.
+    pub signal_group: bool,
+    /// Signals that reach the app as others.
+    pub signal_rewrite: SignalRewrite,
+    /// Exit codes that leave as others.
+    pub exit_remap: ExitRemap,
+}
+
+/// Every wrong variable, one line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// Whether there is anything to register with.
+    pub fn registers(&self) -> bool {
+        self.haproxy.is_some() || self.dns.is_some()
+    }
+
+    /// Parses an environment, given as name and value pairs.
+    pub fn from_vars(
+        vars: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut env = Env::new(vars);
+        let app = app(&mut env);
+        let haproxy = haproxy(&mut env);
+        let dns = DnsConfig::parse(&mut env, app.service_name.as_deref());
+        let log_level = env.parse_or(
+            "LOG_LEVEL",
+            "error, warn, info, debug or trace",
+            tracing::level_filters::LevelFilter::INFO,
+        );
+        let log_format = env.parse_or("LOG_FORMAT", "text or json", LogFormat::Text);
+        let registers = haproxy.is_some() || dns.is_some();
+        let warnings = env.warnings(registers);
+        let problems = env.into_problems();
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        Ok(Self { haproxy, dns, app, log_level, log_format, warnings })
+    }
+}
+
+fn app(env: &mut Env) -> AppConfig {
+    const SECONDS: Duration = Duration::from_secs(1);
+    AppConfig {
+        service_name: env.parse_if("SERVICE_NAME", value::PROXY_NAME, value::proxy_name),
+        port: env.parse_if("APP_PORT", "a port from 1 to 65535", value::port),
+        addr: env.parse_if("APP_ADDR", "an IP address that HAProxy can reach", value::unicast),
+        ready_check: env.parse_or(
+            "READY_CHECK",
+            "tcp, http:/path, cmd:COMMAND, notify or none",
+            ReadyCheck::Tcp,
+        ),
+        ready_interval: env.duration("READY_INTERVAL", 2 * SECONDS, Some(SECONDS / 10)),
+        ready_timeout: env.duration("READY_TIMEOUT", 2 * SECONDS, Some(SECONDS / 100)),
+        ready_rise: env.parse_if("READY_RISE", value::COUNT, value::count).unwrap_or(2),
+        ready_fall: env.parse_if("READY_FALL", value::COUNT, value::count).unwrap_or(3),
+        drain_timeout: env.duration("DRAIN_TIMEOUT", 5 * SECONDS, None),
+        stop_timeout: env.duration("STOP_TIMEOUT", Duration::ZERO, None),
+        signal_group: env.parse_if("SIGNAL_GROUP", "0 or 1", value::flag).unwrap_or(false),
+        signal_rewrite: env.parse_or(
+            "SIGNAL_REWRITE",
+            "pairs of signals such as TERM:QUIT,HUP:USR1",
+            SignalRewrite::default(),
+        ),
+        exit_remap: env.parse_or(
+            "EXIT_REMAP",
+            "pairs of exit codes such as 143:0",
+            ExitRemap::default(),
+        ),
+    }
+}
+
+fn haproxy(env: &mut Env) -> Option<HaproxyConfig> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let port = env.parse_if("HAPROXY_PORT", "a port from 1 to 65535", value::port).unwrap_or(9999);
+    let servers = env.parse_if(
+        "HAPROXY_SERVER",
+        "host names or IP addresses, each with an optional :port, or unix:/path, by commas",
+        |text| Target::list(text, port),
+    );
+    let ca = env.path("HAPROXY_TLS_CA");
+    let cert = env.path("HAPROXY_TLS_CERT");
+    let key = env.path("HAPROXY_TLS_KEY");
+    let config = HaproxyConfig {
+        servers: servers.unwrap_or_default(),
+        node_count: env.parse_if("NODE_COUNT", value::COUNT, value::count),
+        backend: env.parse_if("HAPROXY_BACKEND", value::PROXY_NAME, value::proxy_name),
+        node_prefix: env
+            .parse_if("HAPROXY_NODE_PREFIX", value::PROXY_NAME, value::proxy_name)
+            .unwrap_or_else(|| "node".to_owned()),
+        sync_interval: env.duration("SYNC_INTERVAL", SECOND, Some(SECOND / 10)),
+        reclaim_after: env.duration("RECLAIM_AFTER", 30 * SECOND, Some(SECOND)),
+        tls: tls(env, ca, cert, key),
+    };
+    (!config.servers.is_empty()).then_some(config)
+}
+
+fn tls(
+    env: &mut Env,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Option<TlsFiles> {
+    if ca.is_none() && (cert.is_some() || key.is_some()) {
+        env.problem(
+            "HAPROXY_TLS_CA",
+            "is not set, expected the authorities that HAProxy's certificate comes from",
+        );
+    }
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => {
+            env.problem("HAPROXY_TLS_KEY", "is not set, expected the key of HAPROXY_TLS_CERT");
+            None
+        }
+        (None, Some(_)) => {
+            env.problem(
+                "HAPROXY_TLS_CERT",
+                "is not set, expected the certificate of HAPROXY_TLS_KEY",
+            );
+            None
+        }
+    };
+    ca.map(|ca| TlsFiles { ca, identity })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn an_empty_environment_is_a_plain_init() {
+        let config = parse(&[]).unwrap();
+        assert!(!config.registers());
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn the_articles_three_variables_are_enough() {
+        let config =
+            parse(&[("HAPROXY_SERVER", "lb"), ("HAPROXY_PORT", "9999"), ("NODE_COUNT", "100")])
+                .unwrap();
+        let haproxy = config.haproxy.unwrap();
+        assert_eq!(haproxy.servers, [Target::Name { name: "lb".into(), port: 9999 }]);
+        assert_eq!(haproxy.node_count, Some(100));
+        assert_eq!(haproxy.backend, None);
+        assert_eq!(config.app.ready_check, ReadyCheck::Tcp);
+    }
+
+    #[test]
+    fn every_wrong_variable_is_named_in_one_message() {
+        let error = parse(&[
+            ("HAPROXY_SERVER", "lb,,"),
+            ("HAPROXY_PORT", "99999"),
+            ("NODE_COUNT", "many"),
+            ("APP_PORT", "0"),
+            ("APP_ADDR", "0.0.0.0"),
+            ("READY_CHECK", "http"),
+            ("SYNC_INTERVAL", "0"),
+            ("DRAIN_TIMEOUT", "-5s"),
+            ("SIGNAL_GROUP", "yes please"),
+            ("SIGNAL_REWRITE", "TERM"),
+            ("EXIT_REMAP", "143"),
+            ("LOG_LEVEL", "loud"),
+            ("LOG_FORMAT", "xml"),
+            ("HAPROXY_TLS_CERT", "/cert.pem"),
+            ("HAPROXY_BACKEND", "a; shutdown"),
+        ])
+        .unwrap_err();
+        for name in [
+            "HAPROXY_SERVER",
+            "HAPROXY_PORT",
+            "NODE_COUNT",
+            "APP_PORT",
+            "APP_ADDR",
+            "READY_CHECK",
+            "SYNC_INTERVAL",
+            "DRAIN_TIMEOUT",
+            "SIGNAL_GROUP",
+            "SIGNAL_REWRITE",
+            "EXIT_REMAP",
+            "LOG_LEVEL",
+            "LOG_FORMAT",
+            "HAPROXY_TLS_KEY",
+            "HAPROXY_TLS_CA",
+            "HAPROXY_BACKEND",
+        ] {
+            let lines = error.0.iter().filter(|line| line.starts_with(name)).count();
+            assert_eq!(lines, 1, "{name} in {error}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_pointed_out() {
+        let config = parse(&[("HAPROXY_SEVER", "lb")]).unwrap();
+        assert_eq!(config.warnings.len(), 1);
+        assert!(
+            config.warnings[0].contains("did you mean HAPROXY_SERVER"),
+            "{:?}",
+            config.warnings
+        );
+        assert!(parse(&[("DNS_SERVR", "x")]).unwrap().warnings[0].contains("DNS_SERVER"));
+    }
+
+    #[test]
+    fn variables_of_an_orchestrator_are_not_taken_for_ours() {
+        let quiet =
+            [("HAPROXY_SERVICE_HOST", "10.0.0.1"), ("HAPROXY_PORT_80_TCP_ADDR", "10.0.0.1")];
+        assert!(parse(&quiet).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn an_empty_value_is_an_unset_variable() {
+        assert!(!parse(&[("HAPROXY_SERVER", ""), ("NODE_COUNT", "")]).unwrap().registers());
+    }
+
+    #[test]
+    fn what_is_read_is_what_the_table_of_variables_says() {
+        let mut env = Env::new(std::iter::empty());
+        let app = app(&mut env);
+        haproxy(&mut env);
+        DnsConfig::parse(&mut env, None);
+        let mut read = env.names_read();
+        read.extend(["LOG_LEVEL", "LOG_FORMAT"]);
+        let mut table: Vec<_> = VARIABLES.iter().map(|variable| variable.name).collect();
+        read.sort_unstable();
+        table.sort_unstable();
+        assert_eq!(read, table);
+    }
+}

@@ -1,0 +1,3 @@
+//! Registration in DNS by RFC 2136 updates.
+
+pub mod config;

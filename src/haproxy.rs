@@ -1,0 +1,29 @@
+//! HAProxy's stats socket: commands as types, replies parsed, one fresh connection per exchange
+//! (management guide, 9.3 "Unix Socket commands").
+
+pub mod client;
+pub mod codec;
+pub mod command;
+pub mod server;
+pub mod stat;
+
+pub use client::{Client, ClientError, Endpoint, Exchange};
+pub use command::{Command, ServerState};
+pub use server::{AdminState, Server};
+pub use stat::{ServerStat, StatTable};
+
+/// A table that HAProxy sent and that does not read as documented.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unexpected answer to '{command}': {problem}")]
+pub struct TableError {
+    /// The command that was answered.
+    pub command: &'static str,
+    /// What is wrong with the answer, with a short excerpt.
+    pub problem: String,
+}
+
+/// The first line of an answer, short enough for a log line.
+pub(crate) fn excerpt(answer: &str) -> String {
+    let line = answer.trim().lines().next().unwrap_or_default();
+    line.chars().take(80).flat_map(char::escape_debug).collect()
+}

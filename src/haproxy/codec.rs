@@ -1,0 +1,123 @@
+//! Replies as the stats socket frames them: each ends with an empty line.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio_util::codec::Decoder;
+
+/// Splits a stream into replies of bounded size.
+#[derive(Debug)]
+pub struct ReplyCodec {
+    budget: usize,
+    scanned: usize,
+}
+
+impl ReplyCodec {
+    /// A codec for one connection that takes at most `budget` bytes in all.
+    pub fn new(budget: usize) -> Self {
+        Self { budget, scanned: 0 }
+    }
+}
+
+impl Decoder for ReplyCodec {
+    type Item = String;
+    type Error = io::Error;
+
+    /// Yields one reply without the empty line that ends it. An unfinished reply at the end of the
+    /// stream is an error, as is a byte over the budget.
+    fn decode(&mut self, buffer: &mut BytesMut) -> io::Result<Option<String>> {
+        if buffer.len() > self.budget {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
+        }
+        let Some(end) = end_of_reply(buffer, self.scanned) else {
+            self.scanned = buffer.len().saturating_sub(1);
+            return Ok(None);
+        };
+        self.scanned = 0;
+        self.budget -= end;
+        let reply = buffer.split_to(end);
+        let text = std::str::from_utf8(&reply)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the answer is not text"))?;
+        Ok(Some(text.trim_end_matches('\n').to_owned()))
+    }
+}
+
+/// Where the empty line ends that ends the first reply, looking no further back than `from`.
+fn end_of_reply(buffer: &[u8], from: usize) -> Option<usize> {
+    if buffer.first() == Some(&b'\n') {
+        return Some(1);
+    }
+    let tail = buffer.get(from..)?;
+    let at = tail.windows(2).position(|pair| pair == b"\n\n")?;
+    Some(from + at + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decode_all(codec: &mut ReplyCodec, buffer: &mut BytesMut) -> Vec<String> {
+        std::iter::from_fn(|| codec.decode(buffer).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_reply_ends_with_an_empty_line() {
+        let mut buffer = BytesMut::from("IP changed from 'a' to 'b'\n\n\n1\n# be_id\n3 app\n\n");
+        assert_eq!(
+            decode_all(&mut ReplyCodec::new(1000), &mut buffer),
+            ["IP changed from 'a' to 'b'", "", "1\n# be_id\n3 app"]
+        );
+    }
+
+    #[test]
+    fn a_stream_without_an_end_is_cut() {
+        let mut codec = ReplyCodec::new(100);
+        assert!(codec.decode(&mut BytesMut::from(&[b'x'; 100][..])).unwrap().is_none());
+        assert!(codec.decode(&mut BytesMut::from(&[b'x'; 101][..])).is_err());
+    }
+
+    #[test]
+    fn the_budget_counts_over_all_replies() {
+        let mut codec = ReplyCodec::new(8);
+        let mut buffer = BytesMut::from("abc\n\ndefg\n\n");
+        assert!(codec.decode(&mut buffer).is_err());
+        let mut buffer = BytesMut::from("abc\n\n");
+        assert_eq!(codec.decode(&mut buffer).unwrap().as_deref(), Some("abc"));
+        assert!(codec.decode(&mut BytesMut::from("defg")).is_err());
+    }
+
+    #[test]
+    fn an_unfinished_reply_is_an_error() {
+        assert!(ReplyCodec::new(100).decode_eof(&mut BytesMut::from("half a reply\n")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn replies_survive_any_split(
+            replies in prop::collection::vec("([a-z#1 ]{1,9}\n){0,3}", 0..6),
+            cuts in prop::collection::vec(0usize..200, 0..8),
+        ) {
+            let wire: String = replies.iter().map(|reply| format!("{reply}\n")).collect();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(wire.len())).collect();
+            cuts.push(wire.len());
+            cuts.sort_unstable();
+            let (mut codec, mut buffer) = (ReplyCodec::new(10_000), BytesMut::new());
+            let (mut decoded, mut at) = (Vec::new(), 0);
+            for cut in cuts {
+                buffer.extend_from_slice(&wire.as_bytes()[at..cut]);
+                at = cut;
+                decoded.extend(decode_all(&mut codec, &mut buffer));
+            }
+            let sent: Vec<_> = replies.iter().map(|r| r.trim_end_matches('\n')).collect();
+            prop_assert_eq!(decoded, sent);
+            prop_assert!(codec.decode_eof(&mut buffer).unwrap().is_none());
+        }
+
+        #[test]
+        fn no_bytes_can_panic_it(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let (mut codec, mut buffer) = (ReplyCodec::new(200), BytesMut::from(&bytes[..]));
+            while let Ok(Some(_)) = codec.decode(&mut buffer) {}
+        }
+    }
+}

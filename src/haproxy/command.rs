@@ -1,0 +1,88 @@
+//! The commands that Berth sends, as types (management guide, 9.3).
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// One command. Names come from HAProxy's own tables or from checked configuration, so nothing in
+/// them can end a command or start another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// The servers of one backend, or of all.
+    ShowServersState(Option<&'a str>),
+    /// One server's statistics.
+    ShowStat {
+        /// Backend name.
+        backend: &'a str,
+        /// Server id (`srv_id`).
+        server: u32,
+    },
+    /// The statistics of every proxy and server.
+    ShowStatAll,
+    /// Changes a server's address and port.
+    SetAddr(&'a str, &'a str, SocketAddr),
+    /// Changes a server's administrative state.
+    SetState(&'a str, &'a str, ServerState),
+    /// Changes a server's weight, in percent of the configured one.
+    SetWeight(&'a str, &'a str, u8),
+}
+
+/// Administrative states that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// In rotation; the server counts as up before any check has run.
+    Ready,
+    /// Only sessions that stick to it; checks go on.
+    Drain,
+    /// Out of rotation, checks stopped.
+    Maint,
+}
+
+impl Command<'_> {
+    /// The command's words without its arguments, for errors.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::ShowServersState(_) => "show servers state",
+            Self::ShowStat { .. } | Self::ShowStatAll => "show stat",
+            Self::SetAddr(..) => "set server addr",
+            Self::SetState(..) => "set server state",
+            Self::SetWeight(..) => "set server weight",
+        }
+    }
+
+    /// Whether `reply` says that the command was done. For an address this proves little: since 3.0
+    /// it is applied after the reply.
+    pub fn accepts(&self, reply: &str) -> bool {
+        match self {
+            Self::SetState(..) | Self::SetWeight(..) => reply.is_empty(),
+            Self::SetAddr(..) => {
+                ["changed", "no need to change"].iter().any(|word| reply.contains(word))
+            }
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Command<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShowServersState(Some(backend)) => write!(f, "show servers state {backend}"),
+            Self::ShowServersState(None) => f.write_str("show servers state"),
+            Self::ShowStat { backend, server } => write!(f, "show stat {backend} 4 {server}"),
+            Self::ShowStatAll => f.write_str("show stat"),
+            Self::SetAddr(backend, server, addr) => {
+                write!(f, "set server {backend}/{server} addr {} port {}", addr.ip(), addr.port())
+            }
+            Self::SetState(backend, server, state) => {
+                let state = match state {
+                    ServerState::Ready => "ready",
+                    ServerState::Drain => "drain",
+                    ServerState::Maint => "maint",
+                };
+                write!(f, "set server {backend}/{server} state {state}")
+            }
+            Self::SetWeight(backend, server, percent) => {
+                write!(f, "set server {backend}/{server} weight {percent}%")
+            }
+        }
+    }
+}

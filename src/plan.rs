@@ -1,0 +1,211 @@
+//! What to do next about a template's slots: the heart of claiming, holding and releasing.
+//!
+//! HAProxy has no compare-and-set on a slot, so ownership is what HAProxy shows: a slot is mine if
+//! and only if its address and port are mine. The last writer holds it and everybody verifies.
+//! [`plan`] compares what one read showed with what is wanted and names one step; the registrar
+//! takes it and reads again. It never talks to anybody and never reads a clock.
+//!
+//! Agents mark a claim in progress with weight 0. In maintenance with a real address, weight 0 is
+//! therefore an agent's doing (finish it, or take it over when nobody does), and any other weight
+//! an operator's, which is left alone.
+
+mod memory;
+mod step;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::haproxy::Server;
+use crate::register::Desired;
+
+pub use memory::Memory;
+pub use step::{Release, Step};
+
+/// A read older than this is not acted upon: its agent was paused or HAProxy hung.
+pub const MAX_AGE: Duration = Duration::from_secs(2);
+/// How long a claim may stay invisible before another slot is tried; since 3.0 an address is
+/// applied after the reply.
+pub const SETTLING: Duration = Duration::from_millis(250);
+
+/// Who plans: one container at one HAProxy.
+#[derive(Clone, Copy, Debug)]
+pub struct Me<'a> {
+    /// Address and port to advertise.
+    pub endpoint: SocketAddr,
+    /// Backend with the template.
+    pub backend: &'a str,
+    /// Prefix of the template's server names.
+    pub prefix: &'a str,
+    /// Slots 1…n may be claimed; `None` = all.
+    pub limit: Option<u32>,
+    /// A slot found DOWN for this long may be taken over.
+    pub reclaim_after: Duration,
+    /// What this process remembers of earlier reads.
+    pub memory: &'a Memory,
+}
+
+/// What one read showed.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The servers of every backend, or of mine alone.
+    pub servers: &'a [Server],
+    /// When the read began.
+    pub read_at: Duration,
+}
+
+/// The next step from here; `now` and `read_at` are on one monotonic clock.
+pub fn plan(me: &Me<'_>, desired: Desired, view: &View<'_>, now: Duration) -> Step {
+    if now.saturating_sub(view.read_at) > MAX_AGE {
+        return Step::Reread;
+    }
+    let slots: Vec<_> = view.servers.iter().filter(|server| me.is_slot(server)).collect();
+    let mine = mine(me, view.servers);
+    let keep = if desired == Desired::Absent { None } else { me.preferred(&mine) };
+    let stale = mine.into_iter().filter(|slot| Some(*slot) != keep);
+    let ghosts = slots.iter().copied().filter(|slot| me.is_ghost(slot));
+    let ghosts = ghosts.filter(|_| desired == Desired::Serving);
+    let releases: Vec<_> = stale.chain(ghosts).map(|slot| me.release(slot, &slots)).collect();
+    if !releases.is_empty() {
+        return Step::Release(releases);
+    }
+    match (desired, keep) {
+        (Desired::Absent, _) | (Desired::Draining, None) => Step::Nothing,
+        (Desired::Draining, Some(slot)) => me.leave(slot),
+        (Desired::Serving, Some(slot)) => me.serve(slot),
+        (Desired::Serving, None) => me.claim(&slots, now),
+    }
+}
+
+/// The port that the template gives to its slots, as its empty slots show it, else most of all.
+pub fn template_port<'a>(slots: impl Iterator<Item = &'a Server>) -> Option<u16> {
+    let mut counts = BTreeMap::<u16, (bool, usize)>::new();
+    for slot in slots {
+        if let Some(port) = slot.port {
+            let entry = counts.entry(port).or_default();
+            entry.0 |= slot.admin.in_maint() && slot.weight > 0;
+            entry.1 += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|(_, seen)| *seen).map(|(port, _)| port)
+}
+
+/// The slots that show my address. Those of other backends count only when the configuration has
+/// them disabled, as a template has: a server line that somebody wrote with my address is his.
+fn mine<'a>(me: &Me<'_>, servers: &'a [Server]) -> Vec<&'a Server> {
+    servers
+        .iter()
+        .filter(|server| server.endpoint() == Some(me.endpoint))
+        .filter(|server| {
+            me.is_slot(server)
+                || server.slot_number(me.prefix).is_some() && server.admin.configured_disabled()
+        })
+        .collect()
+}
+
+impl Me<'_> {
+    fn is_slot(&self, server: &Server) -> bool {
+        *server.backend == *self.backend && server.slot_number(self.prefix).is_some()
+    }
+
+    fn may_claim(&self, slot: &Server) -> bool {
+        let number = slot.slot_number(self.prefix);
+        self.is_slot(slot) && number.is_some_and(|n| self.limit.is_none_or(|limit| n <= limit))
+    }
+
+    /// Which of several slots with my address to keep: the one that I have held, then one that
+    /// serves, then any.
+    fn preferred<'a>(&self, mine: &[&'a Server]) -> Option<&'a Server> {
+        mine.iter().copied().filter(|slot| self.may_claim(slot)).min_by_key(|slot| {
+            (!self.memory.has_held(slot), slot.admin.in_maint(), slot.weight == 0, slot.id)
+        })
+    }
+
+    fn serve(&self, slot: &Server) -> Step {
+        let held = self.memory.has_held(slot);
+        let out = slot.admin.in_maint() || slot.admin.in_drain() || slot.weight == 0;
+        let pending = slot.admin.in_maint() && slot.weight == 0;
+        if out && (pending || !held || self.memory.has_drained(slot)) {
+            Step::MakeReady(slot.clone())
+        } else if out {
+            Step::LeaveToOperator(slot.clone())
+        } else {
+            Step::Hold(slot.clone())
+        }
+    }
+
+    fn leave(&self, slot: &Server) -> Step {
+        if slot.admin.in_maint() || slot.admin.in_drain() {
+            Step::AwaitIdle(slot.clone())
+        } else {
+            Step::Drain(slot.clone())
+        }
+    }
+
+    fn claim(&self, slots: &[&Server], now: Duration) -> Step {
+        if let Some(slot) = self.memory.claim_in_progress(now)
+            && slots.iter().any(|server| server.name == slot && self.is_free(server))
+        {
+            return Step::Settle;
+        }
+        let candidates = || slots.iter().copied().filter(|slot| self.may_claim(slot));
+        let free = candidates()
+            .filter(|slot| self.is_free(slot))
+            .min_by_key(|slot| (!self.memory.has_held(slot), self.rank(slot)));
+        let orphaned = || {
+            candidates()
+                .filter(|slot| self.memory.is_abandoned(slot, now, self.reclaim_after))
+                .min_by_key(|slot| self.rank(slot))
+        };
+        let down =
+            || candidates().filter(|slot| self.is_dead(slot)).min_by_key(|slot| self.rank(slot));
+        match free.or_else(orphaned).or_else(down) {
+            Some(slot) => Step::Claim { slot: slot.clone(), endpoint: self.endpoint },
+            None => Step::Full { slots: candidates().count() },
+        }
+    }
+
+    /// In maintenance and empty.
+    fn is_free(&self, slot: &Server) -> bool {
+        slot.admin.in_maint() && self.is_placeholder(slot)
+    }
+
+    /// Out of maintenance and empty: it would serve errors (a state file can do that).
+    fn is_ghost(&self, slot: &Server) -> bool {
+        !slot.admin.in_maint() && self.is_placeholder(slot)
+    }
+
+    /// Found DOWN for long enough.
+    fn is_dead(&self, slot: &Server) -> bool {
+        !slot.running && !slot.admin.in_maint() && slot.unchanged >= self.reclaim_after
+    }
+
+    fn is_placeholder(&self, slot: &Server) -> bool {
+        match slot.endpoint() {
+            None => true,
+            Some(endpoint) if endpoint == self.endpoint => false,
+            Some(endpoint) => {
+                endpoint.ip().is_unspecified() || self.memory.is_template(slot, endpoint)
+            }
+        }
+    }
+
+    /// A number that differs from agent to agent and from attempt to attempt, so that agents that
+    /// start together rarely meet at one slot.
+    fn rank(&self, slot: &Server) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (self.endpoint, slot.id, self.memory.attempts()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Gives a slot back on the port that empty slots have.
+    fn release(&self, slot: &Server, slots: &[&Server]) -> Release {
+        let port = slots
+            .iter()
+            .filter(|other| self.is_placeholder(other))
+            .find_map(|other| other.port)
+            .unwrap_or(self.endpoint.port());
+        Release { slot: slot.clone(), port }
+    }
+}

@@ -1,0 +1,104 @@
+//! One step, and the commands that take it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::haproxy::{Command, Server, ServerState};
+
+/// The next step of one container at one HAProxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The read is too old to act upon.
+    Reread,
+    /// A claim was written a moment ago and does not show yet: read again.
+    Settle,
+    /// Write my address on this slot, marked with weight 0, and read again.
+    Claim {
+        /// The slot, as read.
+        slot: Server,
+        /// My address and port.
+        endpoint: SocketAddr,
+    },
+    /// The slot is mine and out of rotation by our own doing: put it in.
+    MakeReady(Server),
+    /// The slot is mine and in rotation.
+    Hold(Server),
+    /// The slot is mine, and an operator took it out of rotation: leave it so.
+    LeaveToOperator(Server),
+    /// Take the slot out of rotation for new work.
+    Drain(Server),
+    /// The slot takes no new work: wait until the old is done.
+    AwaitIdle(Server),
+    /// Give back slots that show my address and must not, and ghosts: slots in rotation that nobody
+    /// is behind.
+    Release(Vec<Release>),
+    /// No slot can be claimed, of this many.
+    Full {
+        /// Slots that I might have claimed.
+        slots: usize,
+    },
+    /// All is as wanted, and nothing is held.
+    Nothing,
+}
+
+/// A slot to be given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The slot, as read.
+    pub slot: Server,
+    /// The port that it gets, with the unspecified address.
+    pub port: u16,
+}
+
+/// Slots changed by one line of commands, which must fit HAProxy's buffer of 16 kB.
+const BATCH: usize = 40;
+
+impl Step {
+    /// The commands of this step, none when it only reads or waits.
+    pub fn commands(&self) -> Vec<Command<'_>> {
+        match self {
+            Self::Claim { slot, endpoint } => {
+                let (backend, name) = (&*slot.backend, &*slot.name);
+                let maint = (!slot.admin.in_maint()).then_some(Command::SetState(
+                    backend,
+                    name,
+                    ServerState::Maint,
+                ));
+                let mark = Command::SetWeight(backend, name, 0);
+                let addr = Command::SetAddr(backend, name, *endpoint);
+                maint.into_iter().chain([mark, addr]).collect()
+            }
+            Self::MakeReady(slot) => vec![
+                Command::SetWeight(&slot.backend, &slot.name, 100),
+                Command::SetState(&slot.backend, &slot.name, ServerState::Ready),
+            ],
+            Self::Drain(slot) => {
+                vec![Command::SetState(&slot.backend, &slot.name, ServerState::Drain)]
+            }
+            Self::Release(releases) => {
+                releases.iter().take(BATCH).flat_map(Release::commands).collect()
+            }
+            Self::Reread
+            | Self::Settle
+            | Self::Hold(_)
+            | Self::LeaveToOperator(_)
+            | Self::AwaitIdle(_)
+            | Self::Full { .. }
+            | Self::Nothing => Vec::new(),
+        }
+    }
+}
+
+impl Release {
+    fn commands(&self) -> [Command<'_>; 3] {
+        let (backend, name) = (&*self.slot.backend, &*self.slot.name);
+        let unspecified = match self.slot.addr {
+            Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        [
+            Command::SetState(backend, name, ServerState::Maint),
+            Command::SetAddr(backend, name, SocketAddr::new(unspecified, self.port)),
+            Command::SetWeight(backend, name, 100),
+        ]
+    }
+}
