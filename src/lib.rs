@@ -2,11 +2,22 @@
 //! back.
 //!
 //! The binary is `berth`; this library is what it is made of, and what the scaler shares with it
-//! (the HAProxy client).
+//! (the HAProxy client). Deciding is pure ([`plan`], [`lifecycle`], [`backoff`]); sockets, clocks
+//! and processes are at the edges ([`registrar`], [`readiness`], [`haproxy::client`]).
 
+pub mod backoff;
 pub mod config;
 pub mod dns;
+pub mod fleet;
 pub mod haproxy;
+pub mod lifecycle;
+pub mod log;
 pub mod plan;
+pub mod random;
+pub mod readiness;
 pub mod register;
+pub mod registrar;
+pub mod resolve;
 pub mod signals;
+pub mod status;
+pub mod task;

@@ -1,6 +1,6 @@
 //! What the life cycle and the registers (one per HAProxy, one for DNS) tell each other.
 //!
-//! Every register is a task of its own. It reads [`Desired`] and [`Identity`] from watch channels
+//! Every register is a task of its own. It reads [`Want`] and [`Identity`] from watch channels
 //! and answers with [`Standing`]; it never calls into another register and never touches the app.
 
 use std::net::IpAddr;
@@ -17,6 +17,15 @@ pub enum Desired {
     Serving,
     /// Take no new work and report when the old is done. DNS leaves at once.
     Draining,
+}
+
+/// What is wanted, numbered, so that an answer can be told from an answer to something older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The wish itself.
+    pub desired: Desired,
+    /// Grows with every change of the wish.
+    pub epoch: u64,
 }
 
 /// Where one register stands.
@@ -42,6 +51,8 @@ pub enum Standing {
 pub struct Report {
     /// Which register: `haproxy 10.0.0.5:9999`, `dns 10.0.0.53:53`.
     pub register: Arc<str>,
+    /// The wish that it has answered to.
+    pub epoch: u64,
     /// Where it stands now; `None` when this register no longer exists.
     pub standing: Option<Standing>,
 }
@@ -59,14 +70,29 @@ pub struct Identity {
 }
 
 /// The ends that a register is given.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Channels {
     /// Name under which this register reports.
     pub register: Arc<str>,
     /// What is wanted.
-    pub desired: watch::Receiver<Desired>,
+    pub want: watch::Receiver<Want>,
     /// What is known of the container; a register may add to it.
     pub identity: watch::Sender<Identity>,
     /// Where to report.
     pub reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Channels {
+    /// The same ends under another name.
+    pub fn named(&self, register: impl Into<Arc<str>>) -> Self {
+        Self { register: register.into(), ..self.clone() }
+    }
+
+    /// Reports where this register stands in answer to wish number `epoch`. Nobody listens any more
+    /// once the container is gone, which is no error.
+    pub fn report(&self, epoch: u64, standing: Standing) {
+        let report =
+            Report { register: Arc::clone(&self.register), epoch, standing: Some(standing) };
+        let _ = self.reports.send(report);
+    }
 }

@@ -48,6 +48,9 @@ impl Target {
         if let Ok(addr) = bare.parse::<IpAddr>() {
             return Some(Self::Ip { addr: addr.to_canonical(), port });
         }
+        if host == "localhost" {
+            return Some(Self::Ip { addr: IpAddr::from([127, 0, 0, 1]), port });
+        }
         host_name(host).then(|| Self::Name { name: host.to_owned(), port })
     }
 }
@@ -198,6 +201,7 @@ mod tests {
             ("lb", Some(name("lb", 9999))),
             ("lb.example.:7", Some(name("lb.example.", 7))),
             ("unix:/run/h.sock", Some(Target::Unix("/run/h.sock".into()))),
+            ("localhost:80", Some(ip("127.0.0.1", 80))),
             ("unix:run/h.sock", None),
             ("lb:0", None),
             ("lb:65536", None),

@@ -1,0 +1,57 @@
+//! Log lines on stderr that never hold anybody up.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::LogFormat;
+
+/// A write of this many bytes to a pipe is taken whole or not at all (pipe(7), `PIPE_BUF`).
+const MAX_LINE: usize = 4096;
+
+/// Starts logging. A second call changes nothing.
+pub fn init(level: LevelFilter, format: LogFormat) {
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(Stderr);
+    let _ = match format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_target(false).try_init(),
+    };
+}
+
+/// Standard error, shared with the app, hence left in its blocking mode: a line is dropped when
+/// nobody empties the pipe, rather than stopping the signals and the sync with it.
+#[derive(Clone, Copy, Debug)]
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let stderr = io::stderr();
+        if is_writable(stderr.as_fd()) {
+            let end = line.len().min(MAX_LINE);
+            nix::unistd::write(stderr.as_fd(), line.get(..end).unwrap_or(line))?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_writable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
+}
+
+impl MakeWriter<'_> for Stderr {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
+}

@@ -1,0 +1,42 @@
+//! Random bits for message identifiers, jitter and names of incarnations. Not for keys.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// 64 bits that nobody outside can guess: SipHash under a key that the kernel chose (getrandom(2),
+/// so it needs no /dev) and the standard library moves on with every use.
+pub fn bits() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+/// A number from 0 to 1, for jitter.
+pub fn fraction() -> f64 {
+    (bits() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// `base` give or take a fifth, so that many containers do not act in step.
+pub fn jitter(base: Duration) -> Duration {
+    base.mul_f64(0.8 + 0.4 * fraction())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_do_not_repeat() {
+        let mut seen: Vec<u64> = (0..1000).map(|_| bits()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 1000);
+    }
+
+    #[test]
+    fn jitter_stays_within_a_fifth() {
+        let base = Duration::from_secs(10);
+        for _ in 0..1000 {
+            let d = jitter(base);
+            assert!((8.0..=12.0).contains(&d.as_secs_f64()), "{d:?}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! One container at one HAProxy: read, plan, take one step, read again.
+//!
+//! Every event (start, lost race, restart, reload, an operator's hand) takes this same path. The
+//! registrar never decides what is wanted and never touches the app; dropping it at any await is
+//! safe, because the next turn starts from what HAProxy shows.
+
+mod discovery;
+mod notice;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backoff::{Backoff, jitter};
+use crate::config::{AppConfig, HaproxyConfig};
+use crate::haproxy::{Client, ClientError, Server};
+use crate::plan::{Me, Memory, Step, View, plan};
+use crate::random;
+use crate::register::{Channels, Desired, Standing, Want};
+use notice::Notices;
+
+use discovery::find_backend;
+pub use discovery::{Unfit, who_am_i};
+
+/// What every registrar of this container is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `HAPROXY_BACKEND`.
+    pub backend: Option<String>,
+    /// `SERVICE_NAME`.
+    pub service_name: Option<String>,
+    /// `HAPROXY_NODE_PREFIX`.
+    pub prefix: String,
+    /// `NODE_COUNT`.
+    pub limit: Option<u32>,
+    /// `SYNC_INTERVAL`.
+    pub sync_interval: Duration,
+    /// `RECLAIM_AFTER`.
+    pub reclaim_after: Duration,
+    /// `APP_ADDR`.
+    pub app_addr: Option<IpAddr>,
+    /// `APP_PORT`.
+    pub app_port: Option<u16>,
+}
+
+impl Settings {
+    /// The settings that two parts of the configuration make.
+    pub fn new(haproxy: &HaproxyConfig, app: &AppConfig) -> Self {
+        Self {
+            backend: haproxy.backend.clone(),
+            service_name: app.service_name.clone(),
+            prefix: haproxy.node_prefix.clone(),
+            limit: haproxy.node_count,
+            sync_interval: haproxy.sync_interval,
+            reclaim_after: haproxy.reclaim_after,
+            app_addr: app.addr,
+            app_port: app.port,
+        }
+    }
+}
+
+/// Between writing a claim and reading it back.
+const SETTLE: Duration = Duration::from_millis(10);
+/// Full reads after a slot went into rotation, when a lost race is most likely to show.
+const EARLY_CHECKS: [Duration; 3] =
+    [Duration::from_millis(40), Duration::from_millis(160), Duration::from_millis(500)];
+/// A full read instead of the cheap verify every so many verifies, for ghosts and stale slots.
+const FULL_READ_EVERY: u32 = 30;
+/// Between two looks at the sessions of a draining slot.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// Why a turn got nowhere.
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+}
+
+/// Registers with one HAProxy for as long as the container lives.
+pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels) {
+    let mut registrar = Registrar::new(client, settings, channels.clone());
+    // The life cycle must know of this register before it can hold anything.
+    let epoch = channels.want.borrow().epoch;
+    channels.report(epoch, Standing::Absent);
+    loop {
+        let want = *channels.want.borrow_and_update();
+        let wait = tokio::select! {
+            wait = registrar.turn(want) => wait,
+            changed = channels.want.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = channels.want.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+struct Registrar {
+    client: Client,
+    settings: Arc<Settings>,
+    channels: Channels,
+    started: Instant,
+    backend: Option<Arc<str>>,
+    memory: Memory,
+    /// The slot that the last full read showed as mine and in rotation, and how often it has been
+    /// verified since.
+    held: Option<(Server, u32)>,
+    scrubbed: bool,
+    backoff: Backoff,
+    notices: Notices,
+}
+
+impl Registrar {
+    fn new(client: Client, settings: Arc<Settings>, channels: Channels) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), settings.sync_interval);
+        let notices = Notices::new(Arc::clone(&channels.register));
+        Self {
+            client,
+            settings,
+            channels,
+            started: Instant::now(),
+            backend: None,
+            memory: Memory::default(),
+            held: None,
+            scrubbed: false,
+            backoff,
+            notices,
+        }
+    }
+
+    /// One turn; says how long to wait before the next.
+    async fn turn(&mut self, want: Want) -> Duration {
+        match self.step(want.desired).await {
+            Ok((standing, wait)) => {
+                self.notices.reachable();
+                self.channels.report(want.epoch, standing);
+                wait
+            }
+            Err(error) => {
+                self.held = None;
+                self.backend = None;
+                self.notices.trouble(&error);
+                self.channels.report(want.epoch, Standing::Unreachable);
+                self.backoff.next(random::fraction())
+            }
+        }
+    }
+
+    async fn step(&mut self, desired: Desired) -> Result<(Standing, Duration), TurnError> {
+        if desired == Desired::Serving
+            && let Some(wait) = self.verify().await?
+        {
+            return Ok((Standing::Serving, wait));
+        }
+        let read_at = self.started.elapsed();
+        let (servers, endpoint, backend) = self.read().await?;
+        let settings = Arc::clone(&self.settings);
+        self.memory.observe(
+            &servers,
+            |server| server.backend == backend && server.slot_number(&settings.prefix).is_some(),
+            endpoint,
+            read_at,
+        );
+        let me = Me {
+            endpoint,
+            backend: &backend,
+            prefix: &settings.prefix,
+            limit: settings.limit,
+            reclaim_after: settings.reclaim_after,
+            memory: &self.memory,
+        };
+        let view = View { servers: &servers, read_at };
+        let step = plan(&me, desired, &view, self.started.elapsed());
+        self.scrubbed = true;
+        self.take(step).await
+    }
+
+    /// The cheap verify: whether the slot that I hold is still mine and in rotation. Says how long
+    /// to wait before the next, or nothing when a full read is due.
+    async fn verify(&mut self) -> Result<Option<Duration>, TurnError> {
+        let Some((slot, verified)) = &mut self.held else { return Ok(None) };
+        *verified += 1;
+        let early = (*verified as usize) <= EARLY_CHECKS.len();
+        if early || *verified % FULL_READ_EVERY == 0 {
+            return Ok(None);
+        }
+        let stat = self.client.stat(&slot.backend, slot.id).await?;
+        let mine = stat.is_some_and(|stat| {
+            stat.endpoint == slot.endpoint()
+                && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
+        });
+        let interval = jitter(self.settings.sync_interval, random::fraction());
+        Ok(mine.then_some(interval))
+    }
+
+    /// Reads every backend as long as nothing is known, my own afterwards; finds out who I am.
+    async fn read(&mut self) -> Result<(Vec<Server>, SocketAddr, Arc<str>), TurnError> {
+        let known = self.backend.clone().filter(|_| self.scrubbed);
+        let (servers, local) = self.client.servers(known.as_deref()).await?;
+        let backend = match known {
+            Some(backend) => backend,
+            None => find_backend(&servers, &self.settings)?,
+        };
+        self.backend = Some(Arc::clone(&backend));
+        let endpoint = discovery::endpoint(&servers, &backend, local, &self.settings)?;
+        let (addr, port) = (endpoint.ip(), endpoint.port());
+        self.channels.identity.send_if_modified(|identity| {
+            let news = identity.addr.is_none() || identity.port.is_none();
+            identity.addr.get_or_insert(addr);
+            identity.port.get_or_insert(port);
+            news
+        });
+        Ok((servers, endpoint, backend))
+    }
+
+    /// Takes a step; says where that leaves us and how long to wait before the next read.
+    async fn take(&mut self, step: Step) -> Result<(Standing, Duration), TurnError> {
+        tracing::debug!(register = %self.channels.register, ?step);
+        let commands = step.commands();
+        if !commands.is_empty() {
+            self.client.change(&commands).await?;
+        }
+        let now = Duration::ZERO;
+        let verified = match (&step, self.held.take()) {
+            (Step::Hold(slot), Some((held, verified))) if held.name == slot.name => verified,
+            _ => 0,
+        };
+        if !matches!(step, Step::Full { .. }) {
+            self.backoff.reset();
+        }
+        Ok(match &step {
+            Step::Reread => (Standing::Absent, now),
+            Step::Settle => (Standing::Absent, SETTLE),
+            Step::Claim { slot, .. } => {
+                self.memory.claimed(slot, self.started.elapsed());
+                (Standing::Absent, jitter(SETTLE, random::fraction()))
+            }
+            Step::MakeReady(slot) => {
+                self.memory.held(slot);
+                self.notices.claimed(slot);
+                self.publish(slot);
+                (Standing::Serving, EARLY_CHECKS[0])
+            }
+            Step::Hold(slot) => {
+                self.memory.held(slot);
+                self.notices.claimed(slot);
+                self.publish(slot);
+                self.held = Some((slot.clone(), verified));
+                let interval = jitter(self.settings.sync_interval, random::fraction());
+                let early = EARLY_CHECKS.get(verified as usize).copied();
+                (Standing::Serving, early.unwrap_or(interval))
+            }
+            Step::LeaveToOperator(slot) => {
+                self.notices.operator(slot);
+                (Standing::Serving, jitter(self.settings.sync_interval, random::fraction()))
+            }
+            Step::Drain(slot) => {
+                self.memory.drained(slot);
+                self.notices.draining(slot);
+                (Standing::Draining { sessions: 0 }, now)
+            }
+            Step::AwaitIdle(slot) => {
+                let stat = self.client.stat(&slot.backend, slot.id).await?;
+                match stat.map_or(0, |stat| stat.work()) {
+                    0 => (Standing::Idle, DRAIN_POLL * 4),
+                    sessions => (Standing::Draining { sessions }, DRAIN_POLL),
+                }
+            }
+            Step::Release(releases) => {
+                self.notices.released(releases);
+                (Standing::Absent, now)
+            }
+            Step::Full { slots } => {
+                self.notices.full(*slots);
+                (Standing::Absent, self.backoff.next(random::fraction()))
+            }
+            Step::Nothing => (Standing::Absent, self.settings.sync_interval),
+        })
+    }
+
+    fn publish(&self, slot: &Server) {
+        self.channels.identity.send_if_modified(|identity| {
+            let news = identity.slot.is_none();
+            identity.slot.get_or_insert(Arc::clone(&slot.name));
+            news
+        });
+    }
+}

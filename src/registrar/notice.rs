@@ -1,0 +1,92 @@
+//! Log lines of a registrar: one when something changes, none while it stays so.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::TurnError;
+use crate::haproxy::Server;
+use crate::plan::Release;
+
+/// Different troubles that one outage may log.
+const MAX_TROUBLES: usize = 4;
+
+/// What was last said about one HAProxy.
+#[derive(Debug)]
+pub(super) struct Notices {
+    register: Arc<str>,
+    troubles: Vec<String>,
+    said: Said,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Claimed(Arc<str>),
+    Operator(Arc<str>),
+    Draining(Arc<str>),
+    Full,
+}
+
+impl Notices {
+    pub(super) fn new(register: Arc<str>) -> Self {
+        Self { register, troubles: Vec::new(), said: Said::Nothing }
+    }
+
+    pub(super) fn trouble(&mut self, error: &TurnError) {
+        let error = error.to_string();
+        if self.troubles.len() < MAX_TROUBLES && !self.troubles.contains(&error) {
+            warn!(register = %self.register, error, "cannot register, the app runs on; retrying");
+            self.troubles.push(error);
+        }
+        self.said = Said::Nothing;
+    }
+
+    pub(super) fn reachable(&mut self) {
+        if !self.troubles.is_empty() {
+            self.troubles.clear();
+            info!(register = %self.register, "HAProxy answers again");
+        }
+    }
+
+    pub(super) fn claimed(&mut self, slot: &Server) {
+        if self.changes(Said::Claimed(Arc::clone(&slot.name))) {
+            let (backend, slot) = (&slot.backend, &slot.name);
+            info!(register = %self.register, %backend, %slot, "in rotation");
+        }
+    }
+
+    pub(super) fn operator(&mut self, slot: &Server) {
+        if self.changes(Said::Operator(Arc::clone(&slot.name))) {
+            let (backend, slot) = (&slot.backend, &slot.name);
+            warn!(register = %self.register, %backend, %slot, "taken out of rotation by an operator; left so");
+        }
+    }
+
+    pub(super) fn draining(&mut self, slot: &Server) {
+        if self.changes(Said::Draining(Arc::clone(&slot.name))) {
+            let (backend, slot) = (&slot.backend, &slot.name);
+            info!(register = %self.register, %backend, %slot, "draining");
+        }
+    }
+
+    pub(super) fn released(&mut self, releases: &[Release]) {
+        for release in releases {
+            let (backend, slot) = (&release.slot.backend, &release.slot.name);
+            info!(register = %self.register, %backend, %slot, "released");
+        }
+        self.said = Said::Nothing;
+    }
+
+    pub(super) fn full(&mut self, slots: usize) {
+        if self.changes(Said::Full) {
+            warn!(register = %self.register, slots, "every slot is taken; waiting for one to be released");
+        }
+    }
+
+    fn changes(&mut self, say: Said) -> bool {
+        let changes = self.said != say;
+        self.said = say;
+        changes
+    }
+}

@@ -1,0 +1,55 @@
+//! The hosts file (hosts(5)).
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Longer hosts files are read up to here.
+const LONGEST: u64 = 4 << 20;
+
+/// Addresses that a hosts file has for `name`, in its order; none when it cannot be read.
+pub(super) fn lookup(path: &Path, name: &str) -> Vec<IpAddr> {
+    match File::open(path) {
+        Ok(file) => addresses(BufReader::new(file.take(LONGEST)), name),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn addresses(mut hosts: impl BufRead, name: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let mut line = Vec::new();
+    while hosts.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        found.extend(address_in(&String::from_utf8_lossy(&line), name));
+        line.clear();
+    }
+    found
+}
+
+fn address_in(line: &str, name: &str) -> Option<IpAddr> {
+    let mut fields = line.split('#').next()?.split_ascii_whitespace();
+    let addr = fields.next()?.parse().ok()?;
+    fields.any(|field| field.eq_ignore_ascii_case(name)).then_some(addr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_every_address_of_a_name_and_its_aliases() {
+        let hosts = b"127.0.0.1\tlocalhost\n\
+            # 9.9.9.9 lb\n\
+            10.0.0.5   LB.example lb # the first\n\
+            garbage lb\n\
+            2001:db8::5 lb\r\n\
+            10.0.0.6 lb2\n\
+            \xff\xfe lb\n\
+            10.0.0.7 lb";
+        let want: Vec<IpAddr> =
+            ["10.0.0.5", "2001:db8::5", "10.0.0.7"].map(|addr| addr.parse().unwrap()).into();
+        assert_eq!(addresses(&hosts[..], "lb"), want);
+        assert_eq!(addresses(&hosts[..], "lb.EXAMPLE"), want[..1]);
+        assert!(addresses(&hosts[..], "l").is_empty());
+    }
+}

@@ -1,0 +1,224 @@
+//! A real BIND 9 on a free port, with dynamic zones and keys of the tests' own.
+
+// Shared by test binaries, each of which uses a part.
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// The zone that the tests register in.
+pub const ZONE: &str = "berth.test";
+/// Its reverse zone: addresses 10.53.0.0/16.
+pub const REVERSE: &str = "53.10.in-addr.arpa";
+/// The key that may update both.
+pub const KEY: &str = "berth-key";
+
+/// A running (or stopped) BIND.
+pub struct Bind {
+    pub addr: SocketAddr,
+    dir: TempDir,
+    child: Option<Child>,
+}
+
+impl Bind {
+    /// Starts one that grants `KEY` everything in both zones. `None` where there is no BIND, which
+    /// fails under CI.
+    pub fn start() -> Option<Self> {
+        Self::start_with(&format!("grant {KEY} zonesub ANY;"), "")
+    }
+
+    /// Starts one with an update-policy and more options of the forward zone.
+    pub fn start_with(policy: &str, zone_options: &str) -> Option<Self> {
+        if !installed("named") || !installed("tsig-keygen") {
+            return None;
+        }
+        let addr = free_address();
+        let dir = tempfile::tempdir().unwrap();
+        let mut bind = Self { addr, dir, child: None };
+        let key = run(Command::new("tsig-keygen").args(["-a", "hmac-sha256", KEY]));
+        fs::write(bind.key_file(), key.stdout).unwrap();
+        bind.configure(policy, zone_options, "");
+        for zone in [ZONE, REVERSE] {
+            fs::write(bind.path(&format!("{zone}.db")), zone_file(addr)).unwrap();
+        }
+        bind.run();
+        Some(bind)
+    }
+
+    /// Writes the configuration; `more` goes in at its top level.
+    pub fn configure(&self, policy: &str, zone_options: &str, more: &str) {
+        let SocketAddr::V4(addr) = self.addr else { unreachable!() };
+        let mut conf = format!(
+            "options {{ directory \"{}\"; listen-on port {} {{ {}; }}; listen-on-v6 {{ none; }};\n\
+             pid-file none; session-keyfile none; recursion no; dnssec-validation no;\n\
+             empty-zones-enable no; notify no; reuseport no; }};\n\
+             controls {{ }};\ninclude \"key.conf\";\n{more}\n",
+            self.dir.path().display(),
+            addr.port(),
+            addr.ip(),
+        );
+        for (zone, options) in [(ZONE, zone_options), (REVERSE, "")] {
+            let _ = writeln!(
+                conf,
+                "zone \"{zone}\" {{ type primary; file \"{zone}.db\"; \
+                 update-policy {{ {policy} }}; {options} }};"
+            );
+        }
+        fs::write(self.path("named.conf"), conf).unwrap();
+    }
+
+    /// Starts the server (again) and waits until it answers.
+    pub fn run(&mut self) {
+        let log = fs::File::create(self.path("log")).unwrap();
+        let child = Command::new("named")
+            .args(["-g", "-n", "1", "-c"])
+            .arg(self.path("named.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        wait_for("BIND to answer", || !self.dig(ZONE, "SOA").is_empty());
+    }
+
+    /// Ends the server with SIGTERM, so that it writes its zones.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(&child, "TERM");
+            let _ = child.wait();
+        }
+    }
+
+    /// Puts back the zones as they were at the first start, as a restored backup would.
+    pub fn forget_updates(&self) {
+        for zone in [ZONE, REVERSE] {
+            fs::write(self.path(&format!("{zone}.db")), zone_file(self.addr)).unwrap();
+            let _ = fs::remove_file(self.path(&format!("{zone}.db.jnl")));
+        }
+    }
+
+    /// SIGSTOP, SIGCONT or SIGHUP (reads its configuration again) to the server.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.as_ref().unwrap(), name);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn key_file(&self) -> PathBuf {
+        self.path("key.conf")
+    }
+
+    /// What the server has, one record's data a line, sorted.
+    pub fn dig(&self, name: &str, rtype: &str) -> Vec<String> {
+        let output = self.dig_with(&["+short", name, rtype]);
+        let mut lines: Vec<_> =
+            output.lines().filter(|line| !line.starts_with(";;")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    /// dig's whole output.
+    pub fn dig_with(&self, args: &[&str]) -> String {
+        let server = format!("@{}", self.addr.ip());
+        let port = self.addr.port().to_string();
+        let mut dig = Command::new("dig");
+        dig.args([&server, "-p", &port, "+time=1", "+tries=1"]);
+        String::from_utf8_lossy(&run(dig.args(args)).stdout).into_owned()
+    }
+
+    /// Every record of a zone, by transfer: `name ttl class type data`, single spaces, sorted.
+    pub fn records(&self, zone: &str) -> Vec<String> {
+        let output = self.dig_with(&["+noall", "+answer", zone, "AXFR"]);
+        let mut lines: Vec<_> = output
+            .lines()
+            .filter(|line| !line.starts_with(';') && !line.contains("\tSOA\t"))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Sends an update as an operator would; the lines between `zone` and `send`.
+    pub fn nsupdate(&self, zone: &str, lines: &str) -> Output {
+        let script = self.path("update");
+        let text =
+            format!("server {} {}\nzone {zone}\n{lines}\nsend\n", self.addr.ip(), self.addr.port());
+        fs::write(&script, text).unwrap();
+        let mut nsupdate = Command::new("nsupdate");
+        run(nsupdate.arg("-k").arg(self.key_file()).arg(&script))
+    }
+
+    /// What the server has logged since it started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Whether a command is there; says loudly when not, and fails under CI.
+pub fn installed(command: &str) -> bool {
+    let found = std::env::var("PATH")
+        .unwrap_or_default()
+        .split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .any(|dir| Path::new(dir).join(command).exists());
+    if !found {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{command} is missing");
+        eprintln!("SKIPPED: {command} is not installed");
+    }
+    found
+}
+
+/// Waits until `condition` holds, and fails after half a minute.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn zone_file(addr: SocketAddr) -> String {
+    format!(
+        "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns.{ZONE}.\nns A {}\n",
+        addr.ip()
+    )
+}
+
+/// A port below the range that the kernel gives to clients, so that it stays free until BIND has it
+/// (which listens only on addresses that an interface has, hence not on all of 127.0.0.0/8).
+fn free_address() -> SocketAddr {
+    for _ in 0..1000 {
+        let port = 10_000 + (berth::random::bits() % 20_000) as u16;
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if UdpSocket::bind(addr).is_ok() && TcpListener::bind(addr).is_ok() {
+            return addr;
+        }
+    }
+    panic!("no port that is free for UDP and TCP");
+}
+
+fn signal(child: &Child, name: &str) {
+    run(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]));
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
