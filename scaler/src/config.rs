@@ -1,9 +1,14 @@
 //! The configuration: one TOML file, with `${NAME}` in any string taken from the environment.
 //! Every error is found in one pass and names its line and field.
 
+mod policy;
+mod reader;
+mod sections;
+
 use crate::policy::Policy;
+use reader::{Document, Fields};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The whole configuration, checked.
@@ -192,7 +197,7 @@ impl std::fmt::Debug for Secret {
 /// One thing wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Line in the file, from 1.
+    /// Line in the text, from 1.
     pub line: usize,
     /// Path of the field, as in `policy[webapp].metric[sessions].target`.
     pub field: String,
@@ -205,3 +210,153 @@ impl std::fmt::Display for ConfigError {
         write!(f, "line {}: {}: {}", self.line, self.field, self.message)
     }
 }
+
+/// The kind of a named source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SourceKind {
+    HaProxy,
+    Prometheus,
+    Http,
+    Docker,
+    External,
+}
+
+/// The names that a metric's `source` may have.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    named: Vec<(String, SourceKind)>,
+    any: bool,
+}
+
+impl Sources {
+    /// No source is looked up: every metric is fed from elsewhere, as by the simulator.
+    pub fn any() -> Self {
+        Self {
+            named: Vec::new(),
+            any: true,
+        }
+    }
+
+    fn required(&self) -> bool {
+        !self.any
+    }
+
+    fn kind(&self, name: &str) -> Option<SourceKind> {
+        if self.any {
+            return Some(SourceKind::External);
+        }
+        self.named
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, kind)| *kind)
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.named.iter().map(|(n, _)| n.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+impl Config {
+    /// Reads and checks a whole configuration; `env` gives the values of `${NAME}`.
+    pub fn parse(
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, Vec<ConfigError>> {
+        let doc = Document::new(text, env);
+        let root = doc.root();
+        let fields = Fields::root(&doc, &root);
+        let config = sections::config(&fields);
+        fields.finish();
+        finish(doc, config)
+    }
+
+    /// The names that metrics of this configuration may take their readings from.
+    pub fn sources(&self) -> Sources {
+        let named = |name: &str, kind| (name.to_owned(), kind);
+        let haproxy = self
+            .haproxy
+            .iter()
+            .map(|s| named(&s.name, SourceKind::HaProxy));
+        let prometheus = self
+            .prometheus
+            .iter()
+            .map(|s| named(&s.name, SourceKind::Prometheus));
+        let http = self.http.iter().map(|s| named(&s.name, SourceKind::Http));
+        let docker = [named("docker", SourceKind::Docker)];
+        Sources {
+            named: haproxy
+                .chain(prometheus)
+                .chain(http)
+                .chain(docker)
+                .collect(),
+            any: false,
+        }
+    }
+}
+
+/// The `[[policy]]` tables of a text and nothing else of it, as a row of the policy table or the
+/// simulator has them.
+pub fn parse_policies(text: &str, sources: &Sources) -> Result<Vec<Policy>, Vec<ConfigError>> {
+    let doc = Document::new(text, &|_| Some(String::new()));
+    let root = doc.root();
+    let policies = policy::policies(&Fields::root(&doc, &root), sources);
+    finish(doc, Some(policies))
+}
+
+/// Reads and checks a file against this process's environment, where a variable that is not set
+/// may have a file's contents instead, by the file's path in `NAME_FILE`.
+pub fn load(path: &Path) -> Result<Config, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|e| LoadError::Read(path.into(), e))?;
+    Config::parse(&text, &environment).map_err(|e| LoadError::Wrong(path.into(), e))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().or_else(|| {
+        let file = std::env::var_os(format!("{name}_FILE"))?;
+        Some(std::fs::read_to_string(file).ok()?.trim_end().to_owned())
+    })
+}
+
+/// Why a file gave no configuration. Prints one line per error, each with file and line.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It could not be read.
+    Read(PathBuf, std::io::Error),
+    /// It is wrong.
+    Wrong(PathBuf, Vec<ConfigError>),
+}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadError::Read(path, e) => write!(f, "{}: {e}", path.display()),
+            LoadError::Wrong(path, errors) => {
+                for (n, e) in errors.iter().enumerate() {
+                    let newline = if n > 0 { "\n" } else { "" };
+                    write!(
+                        f,
+                        "{newline}{}:{}: {}: {}",
+                        path.display(),
+                        e.line,
+                        e.field,
+                        e.message
+                    )?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+fn finish<T>(doc: Document<'_>, read: Option<T>) -> Result<T, Vec<ConfigError>> {
+    match (doc.finish(), read) {
+        (errors, Some(read)) if errors.is_empty() => Ok(read),
+        (errors, _) => Err(errors),
+    }
+}
+
+#[cfg(test)]
+mod tests;
