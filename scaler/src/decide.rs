@@ -1,11 +1,18 @@
 //! The one decision: a policy, what is seen, what is remembered and the time; no clock, no I/O.
 
-use crate::history::History;
-use crate::observation::Observation;
+mod demand;
+mod hints;
+mod pace;
+mod reason;
+
+use crate::history::{Act, History};
+use crate::observation::{Observation, Replicas};
 use crate::policy::{Direction, Policy};
 use crate::timestamp::Timestamp;
+use hints::Hints;
+use pace::Pace;
+use reason::Reason;
 use serde::Serialize;
-use std::fmt;
 
 /// What to do now, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -135,12 +142,6 @@ pub enum Limited {
     ReplicasUnknown,
 }
 
-impl fmt::Display for Limited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
 /// What became of an alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -155,33 +156,220 @@ pub enum HintOutcome {
 
 /// Decides what to do for one policy at `now`, and what to remember. The new history is stored
 /// before the act; if the act comes to nothing, [`History::retract`] it.
+///
+/// Going up, bounds and `service_availability` come first and wait for nothing but a pause; alerts
+/// skip the window; metrics pass window, limit and cool-down. Going down, everything but the
+/// maximum passes all of them, and only while every metric is known and agrees.
 pub fn decide(
     policy: &Policy,
     seen: &Observation,
     history: &History,
     now: Timestamp,
 ) -> (Decision, History) {
-    let alive = seen.replicas.unwrap_or_default().alive();
-    let to = alive.clamp(policy.min, policy.max);
-    let action = match to.cmp(&alive) {
-        std::cmp::Ordering::Equal => Move::Hold,
-        std::cmp::Ordering::Greater => Move::Out {
-            take_back: 0,
-            restart: 0,
-            create: to - alive,
-        },
-        std::cmp::Ordering::Less => Move::In { stop: alive - to },
+    let mut memory = history.clone();
+    memory.trim(policy, now);
+    let Some(replicas) = seen.replicas else {
+        return (unknown(seen, now), memory);
+    };
+    let alive = replicas.alive();
+    let lost = if policy.actions.availability() {
+        replicas.stopped
+    } else {
+        0
+    };
+    let bounds = Bounds::at(policy, now);
+    let demand = demand::assess(policy, &seen.readings, replicas, &mut memory.trends, now);
+    let mut limited_by = Vec::new();
+
+    // What the metrics wish for, as replicas alive: unhealthy ones stay on top of the capacity.
+    let tracked = demand.want.map(|w| w.saturating_add(replicas.unhealthy));
+    let agreed = demand.blind.is_none();
+    let base = baseline(policy, &mut memory, &bounds, alive);
+    let mut signal = tracked.or(base).unwrap_or(alive);
+    if !agreed && signal <= alive {
+        signal = alive;
+        limited_by.extend(demand.blind());
+    }
+    let mut hints = Hints::sort(policy, &seen.hints, &bounds, alive, now);
+    hints.agree(policy, &memory, &demand, tracked, now);
+    let ordered = hints.up_to.max(alive.saturating_add(lost));
+    let wish = if ordered > alive {
+        signal.max(ordered)
+    } else {
+        signal
+    };
+    let want = bounds.clip(wish, &mut limited_by);
+    if agreed || want > alive {
+        memory.recommend(policy, want, alive, now);
+    }
+
+    let mut pace = Pace {
+        policy,
+        memory: &memory,
+        alive,
+        now,
+        limited_by,
+    };
+    let steered = pace.up_window(signal.min(want)).max(hints.up_to);
+    let restored = pace.restore(lost);
+    let up = pace
+        .limit(Direction::Up, steered)
+        .max(restored)
+        .clamp(bounds.min, bounds.max);
+    let proposed = if up > alive {
+        up
+    } else {
+        let surplus = want < alive.min(bounds.max);
+        let steered = if surplus {
+            pace.down_window(want)
+        } else {
+            alive
+        };
+        let steered = steered.min(hints.down_to);
+        pace.limit(Direction::Down, steered).min(bounds.max)
+    };
+    let to = pace.stand_still(proposed);
+    let limited_by = pace.limited_by;
+    if to != alive {
+        memory.acts.push(Act {
+            at: now,
+            from: alive,
+            to,
+        });
+    }
+    if let Some(base) = &mut memory.base {
+        // Only what alerts added or took is kept beyond the schedule.
+        *base += hints.up_to.min(to).saturating_sub(alive);
+        *base = base.saturating_sub(alive.saturating_sub(hints.down_to.max(to)));
+    }
+
+    let driver = demand.driver;
+    let reason = Reason {
+        policy,
+        demand,
+        bounds,
+        hints: &hints,
+        lost,
+        alive,
+        want,
+        proposed,
+        to,
+        limited_by: &limited_by,
     };
     let decision = Decision {
         at: now,
-        action,
+        action: action(replicas, lost, to),
         from: alive,
         to,
-        want: to,
-        reason: format!("within {}…{}", policy.min, policy.max),
-        limited_by: Vec::new(),
-        metric: None,
-        hints: Vec::new(),
+        want,
+        reason: reason.to_string(),
+        metric: driver.map(|d| (d.metric.name.clone(), d.value)),
+        hints: hints.outcomes(to >= alive.saturating_add(lost), to, &limited_by),
+        limited_by,
     };
-    (decision, history.clone())
+    (decision, memory)
 }
+
+/// The bounds at a moment, schedules included.
+struct Bounds {
+    min: u32,
+    max: u32,
+    /// Whether a schedule moves them now, and which bound.
+    scheduled: bool,
+    min_scheduled: bool,
+    max_scheduled: bool,
+}
+
+impl Bounds {
+    fn at(policy: &Policy, now: Timestamp) -> Self {
+        let (mut min, mut max, mut scheduled) = (policy.min, policy.max, false);
+        for s in policy
+            .schedules
+            .iter()
+            .filter(|s| s.active_since(now).is_some())
+        {
+            scheduled = true;
+            min = min.max(s.min.unwrap_or(0));
+            max = max.min(s.max.unwrap_or(u32::MAX));
+        }
+        // Of two schedules that contradict each other the floor wins: it is there for safety.
+        let max = max.max(min).min(policy.max);
+        let min = min.min(max);
+        let (min_scheduled, max_scheduled) = (min != policy.min, max != policy.max);
+        Self {
+            min,
+            max,
+            scheduled,
+            min_scheduled,
+            max_scheduled,
+        }
+    }
+
+    fn clip(&self, wish: u32, limited_by: &mut Vec<Limited>) -> u32 {
+        if wish < self.min {
+            limited_by.push(Limited::Min {
+                min: self.min,
+                scheduled: self.min_scheduled,
+            });
+        } else if wish > self.max {
+            limited_by.push(Limited::Max {
+                max: self.max,
+                scheduled: self.max_scheduled,
+            });
+        }
+        wish.clamp(self.min, self.max)
+    }
+}
+
+/// A policy without metrics stays where alerts brought it; what a schedule added or took is given
+/// back when it ends.
+fn baseline(policy: &Policy, memory: &mut History, bounds: &Bounds, alive: u32) -> Option<u32> {
+    if !policy.metrics.is_empty() {
+        memory.base = None;
+    } else if bounds.scheduled {
+        memory.base = memory.base.or(Some(alive));
+        return None;
+    } else if memory.base == Some(alive) {
+        memory.base = None;
+    }
+    memory.base
+}
+
+fn action(replicas: Replicas, lost: u32, to: u32) -> Move {
+    let alive = replicas.alive();
+    if to <= alive {
+        return if to == alive {
+            Move::Hold
+        } else {
+            Move::In { stop: alive - to }
+        };
+    }
+    let more = to - alive;
+    let take_back = more.min(replicas.draining);
+    let restart = (more - take_back).min(lost);
+    Move::Out {
+        take_back,
+        restart,
+        create: more - take_back - restart,
+    }
+}
+
+/// The decision while it is not known how many replicas there are: anything could be one too many.
+fn unknown(seen: &Observation, now: Timestamp) -> Decision {
+    let limited_by = vec![Limited::ReplicasUnknown];
+    let wait = || HintOutcome::Pending(Limited::ReplicasUnknown.to_string());
+    Decision {
+        at: now,
+        action: Move::Hold,
+        from: 0,
+        to: 0,
+        want: 0,
+        reason: format!("hold: {}", Limited::ReplicasUnknown),
+        metric: None,
+        hints: seen.hints.iter().map(|h| (h.key.clone(), wait())).collect(),
+        limited_by,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,17 @@
 //! [`observation::Observation`], the [`history::History`] and the time, and returns what to do and
 //! the new history; it never reads a clock, opens a socket or logs.
 
+pub mod alerts;
 pub mod config;
+pub mod crash;
 pub mod decide;
+pub mod executor;
 pub mod history;
+pub mod http;
 pub mod observation;
 pub mod policy;
 pub mod schedule;
+pub mod store;
 pub mod timestamp;
+pub mod tls;
 pub mod victim;
