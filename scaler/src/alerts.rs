@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::{Action, Policy};
 
 pub mod format;
+pub mod inlet;
 
 
 /// An alert, whoever sent it.

@@ -5,14 +5,20 @@
 //! the new history; it never reads a clock, opens a socket or logs.
 
 pub mod alerts;
+pub mod clock;
 pub mod config;
 pub mod crash;
 pub mod decide;
 pub mod executor;
 pub mod history;
 pub mod http;
+pub mod listen;
+pub mod metrics;
+pub mod metrics_page;
+pub mod notify;
 pub mod observation;
 pub mod policy;
+pub mod run;
 pub mod schedule;
 pub mod store;
 pub mod timestamp;

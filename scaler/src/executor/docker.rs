@@ -21,7 +21,7 @@ use super::{
     BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, StepError, StepKind,
     Task, label,
 };
-use crate::crash;
+use crate::{clock, crash};
 use crate::timestamp::Timestamp;
 
 pub mod hosts;
@@ -288,11 +288,9 @@ async fn happened(
 ) -> Result<Vec<String>, StepError> {
     let filters = HashMap::from([("type", vec!["container"]), ("container", vec![id])]);
     let seconds = |at: i64| format!("{}.{:03}000000", at.div_euclid(1000), at.rem_euclid(1000));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.map_or(since.0, |d| i64::try_from(d.as_millis()).unwrap_or(since.0));
     let options = EventsOptionsBuilder::new()
         .since(&seconds(since.0))
-        .until(&seconds(now))
+        .until(&seconds(clock::now().0))
         .filters(&filters)
         .build();
     collect(docker.events(Some(options))).await
