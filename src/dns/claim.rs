@@ -55,6 +55,13 @@ impl Claim {
         Lease::parse(text).is_some_and(|lease| lease.mark == self.mark)
     }
 
+    /// Whether the one lease of this container lists just what it has.
+    pub(super) fn is_leased_by(&self, texts: &[Vec<u8>]) -> bool {
+        let leases = self.split(texts).0;
+        let [text] = &leases[..] else { return false };
+        Lease::parse(text).is_some_and(|lease| lease == self.lease(lease.nonce))
+    }
+
     /// Puts all records in and renews the lease, given the `texts` that its name has now. What
     /// `former`, or a lease of this container, has beyond that goes out. A node's name stays only
     /// if this container still holds it.

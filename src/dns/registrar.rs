@@ -59,6 +59,8 @@ struct Registrar<D> {
     held: Option<Claim>,
     /// Nothing of this container is in DNS, by the server's word.
     clean: bool,
+    /// The lease's text that was sent last, and when, until it is known to have arrived.
+    sent: Option<(Vec<u8>, Instant)>,
     renewed_at: Option<Instant>,
     /// Targets of PTR records that may be in DNS, and the zone of these records.
     ptrs: Vec<DnsName>,
@@ -84,6 +86,7 @@ impl<D: Dns> Registrar<D> {
             mark: None,
             held: None,
             clean: false,
+            sent: None,
             renewed_at: None,
             ptrs: Vec::new(),
             reverse_zone: None,
@@ -164,18 +167,22 @@ impl<D: Dns> Registrar<D> {
         self.ptrs.extend(lease::ptrs(texts.iter().filter(|text| claim.is_mine(text))));
         let shared = self.client.data(&claim.shared, addr_type(claim.addr)).await?;
         let there = shared.contains(&Data::Addr(claim.addr));
-        let leased = claim.holds.is_none() || texts.iter().any(|text| claim.is_mine(text));
-        let whole = there && leased && !matches!(node, Ok(Node::Mine { whole: false, .. }));
-        let kept = former.as_ref().is_none_or(|former| former.node == claim.node);
-        if !whole || !kept || self.renewal_in().is_some_and(|due| due.is_zero()) {
+        let as_before = former.as_ref().is_none_or(|former| former.node == claim.node);
+        let listed = if claim.holds.is_some() { claim.is_leased_by(&texts) } else { as_before };
+        let whole = there && listed && !matches!(node, Ok(Node::Mine { whole: false, .. }));
+        self.note_renewal(&texts);
+        if whole && self.renewal_in().is_none_or(|due| !due.is_zero()) {
+            self.held = Some(claim.clone());
+        } else {
             self.held.get_or_insert_with(|| claim.clone());
-            let update = claim.assert(former.as_ref(), &texts, (self.bits)());
+            let nonce = self.draw(&claim);
+            let update = claim.assert(former.as_ref(), &texts, nonce);
             if self.client.update(&update).await? == Outcome::Conflict {
                 let standing = if there { Standing::Serving } else { Standing::Absent };
                 return Ok((standing, AGAIN));
             }
             self.held = Some(claim.clone());
-            self.renewed_at = Some(Instant::now());
+            self.renewed_at = self.sent.take().map(|(_, at)| at);
         }
         if !there {
             self.read_back(&claim).await?;
@@ -186,6 +193,20 @@ impl<D: Dns> Registrar<D> {
         let verify = jitter(self.verify_interval(), self.luck());
         let wait = self.renewal_in().map_or(verify, |due| due.min(verify));
         Ok((Standing::Serving, wait.max(AGAIN)))
+    }
+
+    /// A number for the next lease; its text is remembered, since an update can succeed and its
+    /// answer get lost.
+    fn draw(&mut self, claim: &Claim) -> u64 {
+        let nonce = (self.bits)();
+        self.sent = Some((claim.lease(nonce).text(), Instant::now()));
+        nonce
+    }
+
+    fn note_renewal(&mut self, texts: &[Vec<u8>]) {
+        if let Some((_, at)) = self.sent.take_if(|(text, _)| texts.contains(text)) {
+            self.renewed_at = Some(at);
+        }
     }
 
     fn verify_interval(&self) -> Duration {
@@ -295,14 +316,15 @@ impl<D: Dns> Registrar<D> {
         claim.node = Some(name.clone());
         claim.ptr = self.ptr_target(&claim);
         self.held = Some(claim.clone());
-        let update = claim.assert_exclusively(&texts, (self.bits)());
+        let nonce = self.draw(&claim);
+        let update = claim.assert_exclusively(&texts, nonce);
         if self.client.update(&update).await? == Outcome::Conflict {
             // Whoever was faster shows in the next turn. It may have been ourselves, when an answer
             // was lost.
             self.held = Some(without.clone());
             return Ok(without);
         }
-        self.renewed_at = Some(Instant::now());
+        self.renewed_at = self.sent.take().map(|(_, at)| at);
         self.notices.node_held(&name);
         Ok(claim)
     }
