@@ -37,6 +37,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Nothing is looked at while nothing may be held.
 const IDLE: Duration = Duration::from_secs(3600);
+/// The app's stop waits this long for the record to be out. Clients keep it for its time to live
+/// anyway.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before a change that collided with another's is thought over.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Taking out is tried this often when it collides.
@@ -128,7 +131,18 @@ impl<D: Dns> Registrar<D> {
         }
         let done = match want.desired {
             Desired::Serving => self.serve().await,
-            Desired::Draining | Desired::Absent => self.leave(want.desired).await,
+            Desired::Draining | Desired::Absent => {
+                let channels = self.channels.clone();
+                let leave = self.leave(want.desired);
+                tokio::pin!(leave);
+                tokio::select! {
+                    done = &mut leave => done,
+                    () = tokio::time::sleep(LEAVE_PATIENCE) => {
+                        channels.report(want.epoch, Standing::Unreachable);
+                        leave.await
+                    }
+                }
+            }
         };
         match done {
             Ok((standing, wait)) => {
