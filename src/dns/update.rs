@@ -235,7 +235,7 @@ mod tests {
             message.push((&owner, Class::IN, Ttl::from_secs(30), raw)).unwrap();
         }
         let mut message = message.authority();
-        let soa = [&name("ns.example.com").as_slice()[..], &[1, b'h', 0], &[0; 20]].concat();
+        let soa = [name("ns.example.com").as_slice(), &[1, b'h', 0], &[0; 20]].concat();
         let raw = UnknownRecordData::from_octets(Rtype::SOA, soa).unwrap();
         message.push((name("example.com"), Class::IN, Ttl::from_secs(30), raw)).unwrap();
         message.finish()

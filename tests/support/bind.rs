@@ -125,11 +125,7 @@ impl Bind {
 
     /// dig's whole output.
     pub fn dig_with(&self, args: &[&str]) -> String {
-        let server = format!("@{}", self.addr.ip());
-        let port = self.addr.port().to_string();
-        let mut dig = Command::new("dig");
-        dig.args([&server, "-p", &port, "+time=1", "+tries=1"]);
-        String::from_utf8_lossy(&run(dig.args(args)).stdout).into_owned()
+        dig(self.addr, args)
     }
 
     /// Every record of a zone, by transfer: `name ttl class type data`, single spaces, sorted.
@@ -168,6 +164,14 @@ impl Drop for Bind {
             let _ = child.wait();
         }
     }
+}
+
+/// The whole output of dig.
+pub fn dig(server: SocketAddr, args: &[&str]) -> String {
+    let (ip, port) = (format!("@{}", server.ip()), server.port().to_string());
+    let mut dig = Command::new("dig");
+    dig.args([&ip, "-p", &port, "+time=1", "+tries=1"]);
+    String::from_utf8_lossy(&run(dig.args(args)).stdout).into_owned()
 }
 
 /// A new key, as a key file.
