@@ -274,7 +274,7 @@ async fn an_update_whose_answer_is_lost_ends_well() {
     let lossy = proxy(&bind, move |request, reply| {
         let reply = reply();
         let update = request[2] & 0x78 == 5 << 3;
-        match update && updates.fetch_add(1, Relaxed) % 2 == 0 {
+        match update && updates.fetch_add(1, Relaxed).is_multiple_of(2) {
             true => Some(Vec::new()),
             false => reply,
         }

@@ -5,7 +5,6 @@
 //! lists out. No clock is ever compared with another's: an observer measures by its own how long
 //! the server has shown the same text, and counts no time during which it could not ask.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -149,13 +148,14 @@ pub(super) fn holder(text: &[u8]) -> Option<IpAddr> {
 /// The leases that have been seen, and since when each has not changed.
 #[derive(Debug, Default)]
 pub(super) struct Patrol {
-    watched: BTreeMap<IpAddr, Watch>,
+    watched: Vec<Watch>,
 }
 
 #[derive(Debug)]
 struct Watch {
+    addr: IpAddr,
     seen_at: Instant,
-    since: BTreeMap<Vec<u8>, Instant>,
+    since: Vec<(Vec<u8>, Instant)>,
     /// Whether a text has gone since the watch began: its owner lives.
     changed: bool,
 }
@@ -166,15 +166,11 @@ impl Patrol {
     /// load on the server grows with the number of containers and not with its square.
     pub(super) fn choose(&mut self, present: &[IpAddr], luck: f64) -> Vec<IpAddr> {
         let crowded = present.len() > PATROL;
-        self.watched.retain(|addr, watch| present.contains(addr) && !(crowded && watch.changed));
+        self.watched.retain(|watch| present.contains(&watch.addr) && !(crowded && watch.changed));
+        let mut chosen: Vec<_> = self.watched.iter().map(|watch| watch.addr).collect();
         let start = (present.len() as f64 * luck) as usize;
-        let around = present.iter().cycle().skip(start).take(present.len());
-        let mut chosen: Vec<_> = self.watched.keys().copied().collect();
-        for addr in around {
-            if chosen.len() >= PATROL {
-                break;
-            }
-            if !chosen.contains(addr) {
+        for addr in present.iter().cycle().skip(start).take(present.len()) {
+            if chosen.len() < PATROL && !chosen.contains(addr) {
                 chosen.push(*addr);
             }
         }
@@ -191,22 +187,24 @@ impl Patrol {
         now: Instant,
         gap: Duration,
     ) -> Vec<Vec<u8>> {
-        let watch = self.watched.entry(addr).or_insert_with(|| Watch {
-            seen_at: now,
-            since: BTreeMap::new(),
-            changed: false,
+        let index = self.watched.iter().position(|watch| watch.addr == addr).unwrap_or_else(|| {
+            self.watched.push(Watch { addr, seen_at: now, since: Vec::new(), changed: false });
+            self.watched.len() - 1
         });
+        let watch = &mut self.watched[index];
         if now.duration_since(watch.seen_at) > gap {
             watch.since.clear();
         }
         watch.seen_at = now;
         let before = watch.since.len();
-        watch.since.retain(|text, _| texts.contains(text));
+        watch.since.retain(|(text, _)| texts.contains(text));
         watch.changed |= watch.since.len() < before;
         for text in texts {
-            watch.since.entry(text.clone()).or_insert(now);
+            if watch.since.iter().all(|(seen, _)| seen != text) {
+                watch.since.push((text.clone(), now));
+            }
         }
-        let expired = |(text, since): (&Vec<u8>, &Instant)| {
+        let expired = |(text, since): &(Vec<u8>, Instant)| {
             let lease = Lease::parse(text)?;
             (now.duration_since(*since) >= lease.holds).then(|| text.clone())
         };
@@ -331,7 +329,10 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), addrs.len());
-        assert!(patrol.watched.contains_key(&addrs[0]), "a suspect is kept in sight");
+        assert!(
+            patrol.watched.iter().any(|watch| watch.addr == addrs[0]),
+            "a suspect is kept in sight"
+        );
         assert!(patrol.watched.len() <= PATROL);
     }
 

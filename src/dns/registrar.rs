@@ -65,6 +65,8 @@ struct Registrar<D> {
     /// The lease's text that was sent last, and when, until it is known to have arrived.
     sent: Option<(Vec<u8>, Instant)>,
     renewed_at: Option<Instant>,
+    /// The zone that the server has for `DNS_NAME`, when it is not configured.
+    zone: Option<DnsName>,
     /// Targets of PTR records that may be in DNS, and the zone of these records.
     ptrs: Vec<DnsName>,
     reverse_zone: Option<DnsName>,
@@ -91,6 +93,7 @@ impl<D: Dns> Registrar<D> {
             clean: false,
             sent: None,
             renewed_at: None,
+            zone: None,
             ptrs: Vec::new(),
             reverse_zone: None,
             patrol: Patrol::default(),
@@ -253,7 +256,7 @@ impl<D: Dns> Registrar<D> {
             identity.port.map_or_else(|| Mark::Drawn((self.bits)()), Mark::Port)
         });
         Ok(Some(Claim {
-            zone: self.client.zone().await?,
+            zone: self.zone().await?,
             shared: self.config.name.clone(),
             addr,
             mark,
@@ -262,6 +265,15 @@ impl<D: Dns> Registrar<D> {
             srv: self.config.srv.clone().zip(identity.port),
             ptr: None,
         }))
+    }
+
+    /// The zone to update: as configured, or as the server has it for `DNS_NAME`.
+    async fn zone(&mut self) -> Result<DnsName, Fault> {
+        if let Some(zone) = self.config.zone.as_ref().or(self.zone.as_ref()) {
+            return Ok(zone.clone());
+        }
+        let zone = self.client.zone_of(&self.config.name).await?;
+        Ok(self.zone.insert(zone).clone())
     }
 
     async fn lease_texts(&mut self, claim: &Claim) -> Result<Vec<Vec<u8>>, Fault> {
@@ -422,8 +434,6 @@ impl<D: Dns> Registrar<D> {
     ) -> Result<(), Fault> {
         let kept: Vec<_> = lease::ptrs(kept.into_iter()).collect();
         targets.retain(|target| !kept.contains(target));
-        targets.sort();
-        targets.dedup();
         let Some(reverse) = name::reverse(addr).filter(|_| !targets.is_empty()) else {
             return Ok(());
         };
