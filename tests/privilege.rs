@@ -223,7 +223,9 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        for words in [["rm", "--force", &self.0], ["image", "rm", &self.0]] {
+        for words in
+            [["rm", "--force", &self.0], ["network", "rm", &self.0], ["image", "rm", &self.0]]
+        {
             let _ = Command::new("docker").args(words).output();
         }
     }
@@ -241,19 +243,15 @@ fn docker(command: &mut Command) -> String {
     said
 }
 
-/// The container and its image go by the same name.
+/// The container, its network and its image go by the same name.
 #[test]
 fn a_locked_down_container_from_scratch_registers_over_tls() {
     use std::os::unix::fs::PermissionsExt;
     let Some(image) = Image::build() else { return };
-    let gateway = "{{range .IPAM.Config}}{{.Gateway}} {{.Subnet}}{{end}}";
-    let network =
-        docker(Command::new("docker").args(["network", "inspect", "bridge", "-f", gateway]));
-    let gateway = match network.split_whitespace().next() {
-        Some(addr) if !addr.contains('/') => addr.to_owned(),
-        // Left out where it is the subnet's first address.
-        _ => network.trim().replace(".0/16", ".1"),
-    };
+    docker(Command::new("docker").args(["network", "create", &image.0]));
+    let gateway = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
+    let inspect = ["network", "inspect", &image.0, "--format", gateway];
+    let gateway = docker(Command::new("docker").args(inspect)).trim().to_owned();
     let ca = Ca::new(&["lb.example"]);
     let mounted = ["ca.pem", "agent.pem", "agent.key"].map(|name| ca.path(name));
     for file in &mounted {
@@ -268,7 +266,8 @@ fn a_locked_down_container_from_scratch_registers_over_tls() {
     haproxy.restart();
 
     let mut run = Command::new("docker");
-    run.args(["run", "--detach", "--name", &image.0, "--read-only", "--cap-drop", "ALL"]);
+    run.args(["run", "--detach", "--name", &image.0, "--network", &image.0]);
+    run.args(["--read-only", "--cap-drop", "ALL"]);
     run.args(["--user", "65534:65534", "--security-opt", "no-new-privileges"]);
     run.args(["--pids-limit", "20", "--memory", "32m"]);
     run.args(["--add-host", &format!("lb.example:{gateway}"), "--env", "NAME=scratch"]);
