@@ -9,7 +9,6 @@ use crate::policy::{Action, Policy};
 pub mod format;
 pub mod inlet;
 
-
 /// An alert, whoever sent it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -231,10 +231,7 @@ pub struct Sources {
 impl Sources {
     /// No source is looked up: every metric is fed from elsewhere, as by the simulator.
     pub fn any() -> Self {
-        Self {
-            named: Vec::new(),
-            any: true,
-        }
+        Self { named: Vec::new(), any: true }
     }
 
     fn required(&self) -> bool {
@@ -245,10 +242,7 @@ impl Sources {
         if self.any {
             return Some(SourceKind::External);
         }
-        self.named
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, kind)| *kind)
+        self.named.iter().find(|(n, _)| n == name).map(|(_, kind)| *kind)
     }
 
     fn names(&self) -> String {
@@ -274,24 +268,11 @@ impl Config {
     /// The names that metrics of this configuration may take their readings from.
     pub fn sources(&self) -> Sources {
         let named = |name: &str, kind| (name.to_owned(), kind);
-        let haproxy = self
-            .haproxy
-            .iter()
-            .map(|s| named(&s.name, SourceKind::HaProxy));
-        let prometheus = self
-            .prometheus
-            .iter()
-            .map(|s| named(&s.name, SourceKind::Prometheus));
+        let haproxy = self.haproxy.iter().map(|s| named(&s.name, SourceKind::HaProxy));
+        let prometheus = self.prometheus.iter().map(|s| named(&s.name, SourceKind::Prometheus));
         let http = self.http.iter().map(|s| named(&s.name, SourceKind::Http));
         let docker = [named("docker", SourceKind::Docker)];
-        Sources {
-            named: haproxy
-                .chain(prometheus)
-                .chain(http)
-                .chain(docker)
-                .collect(),
-            any: false,
-        }
+        Sources { named: haproxy.chain(prometheus).chain(http).chain(docker).collect(), any: false }
     }
 }
 

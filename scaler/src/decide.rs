@@ -66,11 +66,7 @@ impl Move {
     pub fn count(&self) -> u32 {
         match *self {
             Move::Hold => 0,
-            Move::Out {
-                take_back,
-                restart,
-                create,
-            } => take_back + restart + create,
+            Move::Out { take_back, restart, create } => take_back + restart + create,
             Move::In { stop } => stop,
         }
     }
@@ -172,11 +168,7 @@ pub fn decide(
         return (unknown(seen, now), memory);
     };
     let alive = replicas.alive();
-    let lost = if policy.actions.availability() {
-        replicas.stopped
-    } else {
-        0
-    };
+    let lost = if policy.actions.availability() { replicas.stopped } else { 0 };
     let bounds = Bounds::at(policy, now);
     let demand = demand::assess(policy, &seen.readings, replicas, &mut memory.trends, now);
     let mut limited_by = Vec::new();
@@ -193,49 +185,28 @@ pub fn decide(
     let mut hints = Hints::sort(policy, &seen.hints, &bounds, alive, now);
     hints.agree(policy, &memory, &demand, tracked, now);
     let ordered = hints.up_to.max(alive.saturating_add(lost));
-    let wish = if ordered > alive {
-        signal.max(ordered)
-    } else {
-        signal
-    };
+    let wish = if ordered > alive { signal.max(ordered) } else { signal };
     let want = bounds.clip(wish, &mut limited_by);
     if agreed || want > alive {
         memory.recommend(policy, want, alive, now);
     }
 
-    let mut pace = Pace {
-        policy,
-        memory: &memory,
-        alive,
-        now,
-        limited_by,
-    };
+    let mut pace = Pace { policy, memory: &memory, alive, now, limited_by };
     let steered = pace.up_window(signal.min(want)).max(hints.up_to);
     let restored = pace.restore(lost);
-    let up = pace
-        .limit(Direction::Up, steered)
-        .max(restored)
-        .clamp(bounds.min, bounds.max);
+    let up = pace.limit(Direction::Up, steered).max(restored).clamp(bounds.min, bounds.max);
     let proposed = if up > alive {
         up
     } else {
         let surplus = want < alive.min(bounds.max);
-        let steered = if surplus {
-            pace.down_window(want)
-        } else {
-            alive
-        };
+        let steered = if surplus { pace.down_window(want) } else { alive };
         let steered = steered.min(hints.down_to);
         pace.limit(Direction::Down, steered).min(bounds.max)
     };
     let to = pace.stand_still(proposed);
     let limited_by = pace.limited_by;
     if to != alive {
-        memory.acts.push(Act {
-            at: now,
-            from: alive,
-            to,
-        });
+        memory.acts.push(Act { at: now, from: alive, to });
     }
     if let Some(base) = &mut memory.base {
         // Only what alerts added or took is kept beyond the schedule.
@@ -283,11 +254,7 @@ struct Bounds {
 impl Bounds {
     fn at(policy: &Policy, now: Timestamp) -> Self {
         let (mut min, mut max, mut scheduled) = (policy.min, policy.max, false);
-        for s in policy
-            .schedules
-            .iter()
-            .filter(|s| s.active_since(now).is_some())
-        {
+        for s in policy.schedules.iter().filter(|s| s.active_since(now).is_some()) {
             scheduled = true;
             min = min.max(s.min.unwrap_or(0));
             max = max.min(s.max.unwrap_or(u32::MAX));
@@ -296,26 +263,14 @@ impl Bounds {
         let max = max.max(min).min(policy.max);
         let min = min.min(max);
         let (min_scheduled, max_scheduled) = (min != policy.min, max != policy.max);
-        Self {
-            min,
-            max,
-            scheduled,
-            min_scheduled,
-            max_scheduled,
-        }
+        Self { min, max, scheduled, min_scheduled, max_scheduled }
     }
 
     fn clip(&self, wish: u32, limited_by: &mut Vec<Limited>) -> u32 {
         if wish < self.min {
-            limited_by.push(Limited::Min {
-                min: self.min,
-                scheduled: self.min_scheduled,
-            });
+            limited_by.push(Limited::Min { min: self.min, scheduled: self.min_scheduled });
         } else if wish > self.max {
-            limited_by.push(Limited::Max {
-                max: self.max,
-                scheduled: self.max_scheduled,
-            });
+            limited_by.push(Limited::Max { max: self.max, scheduled: self.max_scheduled });
         }
         wish.clamp(self.min, self.max)
     }
@@ -338,20 +293,12 @@ fn baseline(policy: &Policy, memory: &mut History, bounds: &Bounds, alive: u32) 
 fn action(replicas: Replicas, lost: u32, to: u32) -> Move {
     let alive = replicas.alive();
     if to <= alive {
-        return if to == alive {
-            Move::Hold
-        } else {
-            Move::In { stop: alive - to }
-        };
+        return if to == alive { Move::Hold } else { Move::In { stop: alive - to } };
     }
     let more = to - alive;
     let take_back = more.min(replicas.draining);
     let restart = (more - take_back).min(lost);
-    Move::Out {
-        take_back,
-        restart,
-        create: more - take_back - restart,
-    }
+    Move::Out { take_back, restart, create: more - take_back - restart }
 }
 
 /// The decision while it is not known how many replicas there are: anything could be one too many.

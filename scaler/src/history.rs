@@ -49,11 +49,7 @@ pub struct Act {
 impl Act {
     /// Which way it went.
     pub fn direction(&self) -> Direction {
-        if self.to > self.from {
-            Direction::Up
-        } else {
-            Direction::Down
-        }
+        if self.to > self.from { Direction::Up } else { Direction::Down }
     }
 }
 
@@ -66,10 +62,7 @@ impl History {
 
     /// The last act, in one direction or in any.
     pub fn last_act(&self, direction: Option<Direction>) -> Option<&Act> {
-        self.acts
-            .iter()
-            .rev()
-            .find(|a| direction.is_none_or(|d| a.direction() == d))
+        self.acts.iter().rev().find(|a| direction.is_none_or(|d| a.direction() == d))
     }
 
     /// Drops what no rule of the policy looks at any more. Entries from the future, left by a
@@ -90,8 +83,7 @@ impl History {
         let horizon = now - keep.into_iter().max().unwrap_or_default();
         self.acts.iter_mut().for_each(|a| a.at = a.at.min(now));
         self.acts.retain(|a| a.at >= horizon);
-        self.trends
-            .retain(|t| policy.metrics.iter().any(|m| m.name == t.metric));
+        self.trends.retain(|t| policy.metrics.iter().any(|m| m.name == t.metric));
     }
 
     /// Takes in a recommendation. `alive` stands for the time before the very first one.
@@ -155,13 +147,7 @@ pub struct Trend {
 impl Trend {
     /// Begins with the first reading, level.
     pub(crate) fn new(metric: &str, value: f64, at: Timestamp) -> Self {
-        Self {
-            metric: metric.to_owned(),
-            at,
-            fast: value,
-            slow: value,
-            slope: 0.0,
-        }
+        Self { metric: metric.to_owned(), at, fast: value, slow: value, slope: 0.0 }
     }
 
     /// Takes in a reading; one that is not newer than the last changes nothing. A moving average
@@ -174,20 +160,15 @@ impl Trend {
         }
         let tau = window.as_secs_f64().max(0.001);
         let mut lag = [0.0; 2];
-        for (i, (average, tau)) in [(&mut self.fast, tau / 4.0), (&mut self.slow, tau)]
-            .into_iter()
-            .enumerate()
+        for (i, (average, tau)) in
+            [(&mut self.fast, tau / 4.0), (&mut self.slow, tau)].into_iter().enumerate()
         {
             let weight = 1.0 - (-dt / tau).exp();
             *average += weight * (value - *average);
             lag[i] = dt * (1.0 - weight) / weight;
         }
         let apart = lag[1] - lag[0];
-        self.slope = if apart > 0.0 {
-            (self.fast - self.slow) / apart
-        } else {
-            0.0
-        };
+        self.slope = if apart > 0.0 { (self.fast - self.slow) / apart } else { 0.0 };
         self.at = at;
     }
 }

@@ -105,7 +105,8 @@ impl Client {
         body: Option<(&'static str, String)>,
     ) -> Result<Bytes> {
         let uri: Uri = url.parse().context("not a URL")?;
-        let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, "application/json");
+        let mut request =
+            Request::builder().method(method).uri(uri).header(ACCEPT, "application/json");
         if let Some(bearer) = &self.bearer {
             request = request.header(AUTHORIZATION, bearer.clone());
         }

@@ -30,7 +30,8 @@ pub async fn bind(
     tls: Option<ServerConfig>,
     router: Router,
 ) -> Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let at = listener.local_addr()?;
     info!(address = %at, tls = tls.is_some(), "listening");
     Ok((at, serve(listener, tls.map(|tls| TlsAcceptor::from(Arc::new(tls))), router)))

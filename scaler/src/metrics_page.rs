@@ -78,7 +78,11 @@ impl Page {
         r.register("acts", "Acts, by action and outcome", self.acts.clone());
         r.register("alerts", "Alerts received, by what became of them", self.alerts.clone());
         r.register("leading", "1 while this scaler leads", self.leading.clone());
-        r.register("lease_epoch", "Epoch of the lease that this scaler had last", self.epoch.clone());
+        r.register(
+            "lease_epoch",
+            "Epoch of the lease that this scaler had last",
+            self.epoch.clone(),
+        );
         let help = "How long a round over all policies takes";
         r.register_with_unit("tick", help, Unit::Seconds, self.ticks.clone());
         r.register("blind_hosts", "Docker hosts that do not answer", self.blind_hosts.clone());

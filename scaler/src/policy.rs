@@ -167,12 +167,7 @@ pub struct Rules {
 impl Rules {
     /// The default rules for starting replicas: at once.
     pub fn up() -> Self {
-        Self {
-            tolerance: 0.1,
-            window: Duration::ZERO,
-            cooldown: Duration::ZERO,
-            limit: None,
-        }
+        Self { tolerance: 0.1, window: Duration::ZERO, cooldown: Duration::ZERO, limit: None }
     }
 
     /// The default rules for stopping them: what five minutes never needed, at most half per 30 s.
@@ -181,11 +176,7 @@ impl Rules {
             tolerance: 0.1,
             window: Duration::from_secs(300),
             cooldown: Duration::ZERO,
-            limit: Some(Limit {
-                count: 1,
-                percent: 50.0,
-                period: Duration::from_secs(30),
-            }),
+            limit: Some(Limit { count: 1, percent: 50.0, period: Duration::from_secs(30) }),
         }
     }
 }
@@ -278,21 +269,11 @@ impl fmt::Display for Action {
 impl FromStr for Action {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let name = if s == "haproxy_scale_up" {
-            "scale_up"
-        } else {
-            s
-        };
-        Action::ALL
-            .into_iter()
-            .find(|a| a.as_str() == name)
-            .ok_or_else(|| {
-                let all: Vec<_> = Action::ALL.iter().map(|a| a.as_str()).collect();
-                format!(
-                    "expected one of {}, haproxy_scale_up, not {s:?}",
-                    all.join(", ")
-                )
-            })
+        let name = if s == "haproxy_scale_up" { "scale_up" } else { s };
+        Action::ALL.into_iter().find(|a| a.as_str() == name).ok_or_else(|| {
+            let all: Vec<_> = Action::ALL.iter().map(|a| a.as_str()).collect();
+            format!("expected one of {}, haproxy_scale_up, not {s:?}", all.join(", "))
+        })
     }
 }
 
@@ -305,9 +286,7 @@ pub struct Actions {
 
 impl Default for Actions {
     fn default() -> Self {
-        Self {
-            list: vec![Action::ScaleUp, Action::ScaleDown],
-        }
+        Self { list: vec![Action::ScaleUp, Action::ScaleDown] }
     }
 }
 

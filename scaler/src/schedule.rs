@@ -25,20 +25,12 @@ impl Schedule {
     pub fn new(cron: &str, zone: &str, duration: Duration) -> Result<Self, ScheduleError> {
         let cron = Cron::from_str(cron).map_err(|e| ScheduleError::Cron(e.to_string()))?;
         let zone = TimeZone::get(zone).map_err(|e| ScheduleError::TimeZone(e.to_string()))?;
-        Ok(Self {
-            cron,
-            zone,
-            duration,
-            min: None,
-            max: None,
-        })
+        Ok(Self { cron, zone, duration, min: None, max: None })
     }
 
     /// When the window that `now` lies in began; `None` outside of it.
     pub fn active_since(&self, now: Timestamp) -> Option<Timestamp> {
-        let zoned = jiff::Timestamp::from_millisecond(now.0)
-            .ok()?
-            .to_zoned(self.zone.clone());
+        let zoned = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(self.zone.clone());
         let start = self.cron.find_previous_occurrence(&zoned, true).ok()?;
         let start = Timestamp(start.timestamp().as_millisecond());
         (now < start + self.duration).then_some(start)

@@ -26,11 +26,7 @@ pub fn victims<'a>(replicas: &'a [Replica], count: u32, order: &[VictimOrder]) -
     let mut candidates: Vec<&Replica> = replicas.iter().filter(|r| !r.template).collect();
     candidates.sort_by(|a, b| {
         let by = |o: &VictimOrder| compare(*o, a, b);
-        order
-            .iter()
-            .map(by)
-            .fold(Ordering::Equal, Ordering::then)
-            .then_with(|| a.id.cmp(&b.id))
+        order.iter().map(by).fold(Ordering::Equal, Ordering::then).then_with(|| a.id.cmp(&b.id))
     });
     candidates.truncate(count as usize);
     candidates
@@ -40,10 +36,9 @@ fn compare(order: VictimOrder, a: &Replica, b: &Replica) -> Ordering {
     match order {
         VictimOrder::Unhealthy => b.unhealthy.cmp(&a.unhealthy),
         VictimOrder::Clones => b.clone.cmp(&a.clone),
-        VictimOrder::LeastSessions => a
-            .sessions
-            .unwrap_or(u64::MAX)
-            .cmp(&b.sessions.unwrap_or(u64::MAX)),
+        VictimOrder::LeastSessions => {
+            a.sessions.unwrap_or(u64::MAX).cmp(&b.sessions.unwrap_or(u64::MAX))
+        }
         VictimOrder::Newest => b.created.cmp(&a.created),
         VictimOrder::Oldest => a.created.cmp(&b.created),
     }

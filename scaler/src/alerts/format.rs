@@ -134,10 +134,7 @@ fn count(fields: &Map<String, Value>, names: &[&str]) -> Result<Option<u32>, Str
         .ok_or_else(|| format!("{name}: expected a whole number from 0 on, not {value}"))
 }
 
-fn find<'f, 'n>(
-    fields: &'f Map<String, Value>,
-    names: &[&'n str],
-) -> Option<(&'n str, &'f Value)> {
+fn find<'f, 'n>(fields: &'f Map<String, Value>, names: &[&'n str]) -> Option<(&'n str, &'f Value)> {
     let mut found = names.iter().filter_map(|name| Some((*name, fields.get(*name)?)));
     found.find(|(_, value)| !value.is_null())
 }

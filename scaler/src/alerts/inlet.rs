@@ -92,7 +92,8 @@ async fn receive(
     };
     let known = inlet.policies.borrow().clone();
     if let Some(policies) = known {
-        let unknown = alerts.iter().filter(|a| !a.resolved).find_map(|a| a.find(policies.iter()).err());
+        let unknown =
+            alerts.iter().filter(|a| !a.resolved).find_map(|a| a.find(policies.iter()).err());
         if let Some(why) = unknown {
             inlet.page.alert("refused");
             let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).take(20).collect();
@@ -106,7 +107,12 @@ async fn receive(
         match inlet.store.receive(alert, at, at + *ttl).await {
             Ok(received) => {
                 inlet.page.alert(if received.duplicate { "duplicate" } else { "stored" });
-                info!(alert = alert.title, id = received.id, duplicate = received.duplicate, "alert");
+                info!(
+                    alert = alert.title,
+                    id = received.id,
+                    duplicate = received.duplicate,
+                    "alert"
+                );
                 kept.push(received);
             }
             Err(error) => {

@@ -9,12 +9,8 @@ use crate::policy::{
 use crate::schedule::{Schedule, ScheduleError};
 use std::time::Duration;
 
-const PAUSES: [(&str, Pause); 4] = [
-    ("none", Pause::None),
-    ("up", Pause::Up),
-    ("down", Pause::Down),
-    ("both", Pause::Both),
-];
+const PAUSES: [(&str, Pause); 4] =
+    [("none", Pause::None), ("up", Pause::Up), ("down", Pause::Down), ("both", Pause::Both)];
 const ORDERS: [(&str, VictimOrder); 5] = [
     ("unhealthy", VictimOrder::Unhealthy),
     ("clones", VictimOrder::Clones),
@@ -54,16 +50,11 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     const MAX: [&str; 2] = ["autoscale_max_instance", "autoscale_max_instances"];
     const NAME: [&str; 2] = ["policy_name", "container_policy_name"];
     f.expect(&NAME, "a name of its own");
-    f.expect(
-        &["service_name", "alert_service_name"],
-        "the service to scale",
-    );
+    f.expect(&["service_name", "alert_service_name"], "the service to scale");
     f.expect(&MAX, "a whole number");
     let name = f.alias(NAME, Value::text);
     let alert_service = f.opt("alert_service_name", Value::text);
-    let service = f
-        .opt("service_name", Value::text)
-        .or_else(|| alert_service.clone());
+    let service = f.opt("service_name", Value::text).or_else(|| alert_service.clone());
     let (min, max) = (f.alias(MIN, Value::count), f.alias(MAX, Value::count));
     let (min, max_or_min) = (min.unwrap_or(1), max.unwrap_or(u32::MAX));
     if min > max_or_min {
@@ -80,19 +71,12 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
         max_or_min,
     );
     p.alert_service = alert_service.unwrap_or_else(|| p.service.clone());
-    p.naming_convention = f.alias(
-        ["naming_convention", "container_naming_convention"],
-        Value::text,
-    );
-    if let Some(list) = f.opt("autoscale_action", |v| {
-        v.list(|a| a.text()?.parse::<Action>())
-    }) {
+    p.naming_convention =
+        f.alias(["naming_convention", "container_naming_convention"], Value::text);
+    if let Some(list) = f.opt("autoscale_action", |v| v.list(|a| a.text()?.parse::<Action>())) {
         let service_scope = |a: &Action| matches!(a, Action::ScaleUpService);
         if p.naming_convention.is_none() && list.iter().any(service_scope) {
-            f.error(
-                "naming_convention",
-                "is missing: scale_up_service names new containers by it",
-            );
+            f.error("naming_convention", "is missing: scale_up_service names new containers by it");
         }
         p.actions = Actions { list };
     }
@@ -100,10 +84,7 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     set(&mut p.alert_step, f.opt("alert_step", at_least_one));
     set(&mut p.pause, f.opt("pause", |v| v.one_of(&PAUSES)));
     set(&mut p.dry_run, f.opt("dry_run", Value::boolean));
-    set(
-        &mut p.victim,
-        f.opt("victim", |v| v.list(|o| o.one_of(&ORDERS))),
-    );
+    set(&mut p.victim, f.opt("victim", |v| v.list(|o| o.one_of(&ORDERS))));
     set(&mut p.drain_grace, f.opt("drain_grace", Value::duration));
     if let Some(up) = f.table("up") {
         rules(up, &mut p.up);
@@ -160,18 +141,11 @@ fn rules(f: Fields<'_>, rules: &mut Rules) {
         (count, percent, period) => {
             let period = period.or(rules.limit.map(|l| l.period));
             let Some(period) = period else {
-                f.error(
-                    "limit_period",
-                    "is missing: expected a duration such as \"30s\"",
-                );
+                f.error("limit_period", "is missing: expected a duration such as \"30s\"");
                 return f.finish();
             };
             let count = count.unwrap_or(1);
-            rules.limit = Some(Limit {
-                count,
-                percent: percent.unwrap_or(0.0),
-                period,
-            });
+            rules.limit = Some(Limit { count, percent: percent.unwrap_or(0.0), period });
         }
     }
     if let Some(true) = f.opt("unlimited", Value::boolean) {
@@ -185,25 +159,16 @@ fn rules(f: Fields<'_>, rules: &mut Rules) {
 
 fn metric(f: &Fields<'_>, sources: &Sources, policy: &Policy) -> Option<Metric> {
     let name = f.req("name", "a name, unique in the policy", Value::text);
-    let stale_after = f
-        .opt("stale_after", Value::period)
-        .unwrap_or(Duration::from_secs(60));
+    let stale_after = f.opt("stale_after", Value::period).unwrap_or(Duration::from_secs(60));
     let query = query(f, sources);
     let law = law(f, policy);
-    Some(Metric {
-        name: name?,
-        query: query?,
-        law: law?,
-        stale_after,
-    })
+    Some(Metric { name: name?, query: query?, law: law?, stale_after })
 }
 
 fn law(f: &Fields<'_>, policy: &Policy) -> Option<Law> {
     match (f.has("target"), f.has("backlog_rate"), f.has("step")) {
         (true, false, false) => {
-            let look_ahead = f
-                .opt("look_ahead", Value::duration)
-                .unwrap_or(policy.start_time);
+            let look_ahead = f.opt("look_ahead", Value::duration).unwrap_or(policy.start_time);
             Some(Law::Target {
                 per_replica: f.opt("target", Value::positive)?,
                 value: f
@@ -231,10 +196,7 @@ fn law(f: &Fields<'_>, policy: &Policy) -> Option<Law> {
             None
         }
         _ => {
-            f.error(
-                "target",
-                "expected only one of target, backlog_rate and step",
-            );
+            f.error("target", "expected only one of target, backlog_rate and step");
             None
         }
     }
@@ -255,10 +217,7 @@ fn steps(f: &Fields<'_>) -> Option<Vec<Step>> {
                 "how many replicas to take",
                 at_least_one,
             ))),
-            _ => s.error(
-                "above",
-                "expected either above and add, or below and remove",
-            ),
+            _ => s.error("above", "expected either above and add, or below and remove"),
         }
         s.finish();
     }
@@ -266,27 +225,17 @@ fn steps(f: &Fields<'_>) -> Option<Vec<Step>> {
     below.sort_by(|a, b| b.0.total_cmp(&a.0));
     let grows = |steps: &[(f64, u32)]| steps.windows(2).all(|w| w[0].1 <= w[1].1);
     if !grows(&above) || !grows(&below) {
-        f.error(
-            "step",
-            "a step further out must not do less than a nearer one",
-        );
+        f.error("step", "a step further out must not do less than a nearer one");
         return None;
     }
     if let (Some((low, _)), Some((high, _))) = (below.first(), above.first())
         && low >= high
     {
-        f.error(
-            "step",
-            format!("below {low} and above {high} overlap: it would never rest"),
-        );
+        f.error("step", format!("below {low} and above {high} overlap: it would never rest"));
         return None;
     }
-    let above = above
-        .into_iter()
-        .map(|(threshold, add)| Step::Above { threshold, add });
-    let below = below
-        .into_iter()
-        .map(|(threshold, remove)| Step::Below { threshold, remove });
+    let above = above.into_iter().map(|(threshold, add)| Step::Above { threshold, add });
+    let below = below.into_iter().map(|(threshold, remove)| Step::Below { threshold, remove });
     Some(above.chain(below).collect())
 }
 
@@ -300,11 +249,7 @@ fn query(f: &Fields<'_>, sources: &Sources) -> Option<Query> {
     match sources.kind(&source) {
         Some(SourceKind::HaProxy) => Some(Query::HaProxy {
             backend: f.req("backend", "a backend's name", Value::text)?,
-            column: f.req(
-                "column",
-                "a column of `show stat`, such as scur",
-                Value::text,
-            )?,
+            column: f.req("column", "a column of `show stat`, such as scur", Value::text)?,
             take: f
                 .opt("take", |v| {
                     v.one_of(&[
@@ -321,11 +266,8 @@ fn query(f: &Fields<'_>, sources: &Sources) -> Option<Query> {
             Some(Query::Prometheus { source, query })
         }
         Some(SourceKind::Http) => {
-            let pointer = f.req(
-                "pointer",
-                "a JSON pointer such as \"/queue/size\"",
-                json_pointer,
-            )?;
+            let pointer =
+                f.req("pointer", "a JSON pointer such as \"/queue/size\"", json_pointer)?;
             Some(Query::Http { source, pointer })
         }
         Some(SourceKind::Docker) => {
@@ -342,10 +284,7 @@ fn query(f: &Fields<'_>, sources: &Sources) -> Option<Query> {
         None => {
             f.error(
                 "source",
-                format!(
-                    "no source is called {source:?}: expected {}",
-                    sources.names()
-                ),
+                format!("no source is called {source:?}: expected {}", sources.names()),
             );
             None
         }
@@ -357,9 +296,7 @@ fn json_pointer(v: Value<'_>) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(text)
     } else {
-        Err(format!(
-            "expected a JSON pointer, which starts with /, not {text:?}"
-        ))
+        Err(format!("expected a JSON pointer, which starts with /, not {text:?}"))
     }
 }
 

@@ -17,11 +17,7 @@ pub(super) struct Document<'d> {
 
 impl<'d> Document<'d> {
     pub(super) fn new(text: &'d str, env: &'d dyn Fn(&str) -> Option<String>) -> Self {
-        Self {
-            text,
-            env,
-            errors: RefCell::default(),
-        }
+        Self { text, env, errors: RefCell::default() }
     }
 
     /// The root table; syntax errors are recorded, what could be read is returned.
@@ -35,10 +31,7 @@ impl<'d> Document<'d> {
 
     pub(super) fn error(&self, span: Range<usize>, field: &str, message: impl Into<String>) {
         let start = span.start.min(self.text.len());
-        let line = 1 + self.text.as_bytes()[..start]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
+        let line = 1 + self.text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
         self.errors.borrow_mut().push(ConfigError {
             line,
             field: field.to_owned(),
@@ -122,17 +115,11 @@ impl<'a> Value<'a> {
     /// A number above zero.
     pub(super) fn positive(self) -> Result<f64, String> {
         let n = self.number()?;
-        if n > 0.0 {
-            Ok(n)
-        } else {
-            self.unlike("a number above 0")
-        }
+        if n > 0.0 { Ok(n) } else { self.unlike("a number above 0") }
     }
 
     pub(super) fn boolean(self) -> Result<bool, String> {
-        self.value
-            .as_bool()
-            .map_or_else(|| self.unlike("true or false"), Ok)
+        self.value.as_bool().map_or_else(|| self.unlike("true or false"), Ok)
     }
 
     /// `250ms`, `5s`, `2m`, `1h`, `7d`, or a plain number of seconds.
@@ -148,24 +135,16 @@ impl<'a> Value<'a> {
     /// A duration above zero.
     pub(super) fn period(self) -> Result<Duration, String> {
         let d = self.duration()?;
-        if d.is_zero() {
-            Err("must be longer than 0s".to_owned())
-        } else {
-            Ok(d)
-        }
+        if d.is_zero() { Err("must be longer than 0s".to_owned()) } else { Ok(d) }
     }
 
     /// One of `names`.
     pub(super) fn one_of<T: Copy>(self, names: &[(&str, T)]) -> Result<T, String> {
         let text = self.text()?;
-        names
-            .iter()
-            .find(|(n, _)| *n == text)
-            .map(|(_, t)| *t)
-            .ok_or_else(|| {
-                let all: Vec<&str> = names.iter().map(|(n, _)| *n).collect();
-                format!("expected one of {}, not {text:?}", all.join(", "))
-            })
+        names.iter().find(|(n, _)| *n == text).map(|(_, t)| *t).ok_or_else(|| {
+            let all: Vec<&str> = names.iter().map(|(n, _)| *n).collect();
+            format!("expected one of {}, not {text:?}", all.join(", "))
+        })
     }
 
     /// A list, or one value in its place.
@@ -174,26 +153,16 @@ impl<'a> Value<'a> {
         each: impl Fn(Value<'a>) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
         match self.value.as_array() {
-            Some(items) => items
-                .iter()
-                .map(|i| {
-                    each(Value {
-                        doc: self.doc,
-                        value: i.get_ref(),
-                    })
-                })
-                .collect(),
+            Some(items) => {
+                items.iter().map(|i| each(Value { doc: self.doc, value: i.get_ref() })).collect()
+            }
             None => each(self).map(|one| vec![one]),
         }
     }
 }
 
 fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
-        "an"
-    } else {
-        "a"
-    }
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 /// `250ms`, `5s`, `2m`, `1h`, `7d`, or a plain number of seconds.
@@ -207,11 +176,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => 0,
     };
-    match digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(millis))
-    {
+    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)) {
         Some(ms) if millis > 0 => Ok(Duration::from_millis(ms)),
         _ => Err(format!(
             "expected a duration such as \"250ms\", \"30s\", \"5m\", \"2h\" or a number of seconds, not {text:?}"
@@ -240,30 +205,17 @@ impl<'a> Fields<'a> {
         span: Range<usize>,
         table: &'a DeTable<'a>,
     ) -> Self {
-        Self {
-            doc,
-            path,
-            span,
-            table,
-            known: RefCell::default(),
-        }
+        Self { doc, path, span, table, known: RefCell::default() }
     }
 
     fn find(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.borrow_mut().push(key);
-        self.table
-            .iter()
-            .find(|(k, _)| k.get_ref() == key)
-            .map(|(_, v)| v)
+        self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| v)
     }
 
     /// The full path of a field of this table.
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Records an error about a field, or about the table when the field is not there.
@@ -279,13 +231,8 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(Value<'a>) -> Result<T, String>,
     ) -> Option<T> {
         let found = self.find(key)?;
-        let value = Value {
-            doc: self.doc,
-            value: found.get_ref(),
-        };
-        read(value)
-            .map_err(|e| self.doc.error(found.span(), &self.path_of(key), e))
-            .ok()
+        let value = Value { doc: self.doc, value: found.get_ref() };
+        read(value).map_err(|e| self.doc.error(found.span(), &self.path_of(key), e)).ok()
     }
 
     /// A field under its name or an older one.
@@ -296,10 +243,7 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let [one, other] = keys.map(|key| self.opt(key, &read));
         if one.is_some() && other.is_some() {
-            self.error(
-                keys[1],
-                format!("is the same as {}: give one of them", keys[0]),
-            );
+            self.error(keys[1], format!("is the same as {}: give one of them", keys[0]));
         }
         one.or(other)
     }
@@ -333,8 +277,7 @@ impl<'a> Fields<'a> {
         match found.get_ref() {
             DeValue::Table(t) => Some(Self::new(self.doc, path, found.span(), t)),
             _ => {
-                self.doc
-                    .error(found.span(), &path, format!("expected a table [{path}]"));
+                self.doc.error(found.span(), &path, format!("expected a table [{path}]"));
                 None
             }
         }
@@ -347,8 +290,7 @@ impl<'a> Fields<'a> {
         };
         let path = self.path_of(key);
         let Some(items) = found.get_ref().as_array() else {
-            self.doc
-                .error(found.span(), &path, format!("expected tables [[{path}]]"));
+            self.doc.error(found.span(), &path, format!("expected tables [[{path}]]"));
             return Vec::new();
         };
         let table = |(n, item): (usize, &'a Spanned<DeValue<'a>>)| match item.get_ref() {
@@ -356,12 +298,7 @@ impl<'a> Fields<'a> {
                 let name = t.iter().find(|(k, _)| k.get_ref() == name_key);
                 let name = name.and_then(|(_, v)| v.get_ref().as_str().map(str::to_owned));
                 let name = name.unwrap_or_else(|| (n + 1).to_string());
-                Some(Self::new(
-                    self.doc,
-                    format!("{path}[{name}]"),
-                    item.span(),
-                    t,
-                ))
+                Some(Self::new(self.doc, format!("{path}[{name}]"), item.span(), t))
             }
             _ => {
                 self.doc.error(item.span(), &path, "expected a table");
@@ -384,11 +321,7 @@ impl<'a> Fields<'a> {
                 Some((d, k)) if d <= 2 => format!("; did you mean {k}?"),
                 _ => String::new(),
             };
-            self.doc.error(
-                key.span(),
-                &self.path_of(name),
-                format!("is not known{hint}"),
-            );
+            self.doc.error(key.span(), &self.path_of(name), format!("is not known{hint}"));
         }
     }
 }

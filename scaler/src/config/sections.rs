@@ -35,11 +35,7 @@ pub(super) fn config(root: &Fields<'_>) -> Option<Config> {
     names_differ(root);
     if !root.has("docker") {
         let host = DockerHost::Unix("/var/run/docker.sock".into());
-        config.docker.push(Docker {
-            name: "local".to_owned(),
-            host,
-            tls: None,
-        });
+        config.docker.push(Docker { name: "local".to_owned(), host, tls: None });
     }
     config.policies = policies(root, &config.sources());
     Some(config)
@@ -91,31 +87,25 @@ fn store(root: &Fields<'_>) -> Option<Store> {
         let url = StoreUrl::Sqlite("berth-scaler.db".into());
         return (!root.has("store")).then_some(Store { url });
     };
-    let url = f.req(
-        "url",
-        "sqlite:PATH or mysql://user:password@host/database",
-        |v| {
-            let text = v.text()?;
-            match text.split_once(':') {
-                Some(("sqlite", path)) => {
-                    let path = path.strip_prefix("//").unwrap_or(path);
-                    if path.is_empty() {
-                        Err("sqlite: needs a path".to_owned())
-                    } else {
-                        Ok(StoreUrl::Sqlite(path.into()))
-                    }
+    let url = f.req("url", "sqlite:PATH or mysql://user:password@host/database", |v| {
+        let text = v.text()?;
+        match text.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                if path.is_empty() {
+                    Err("sqlite: needs a path".to_owned())
+                } else {
+                    Ok(StoreUrl::Sqlite(path.into()))
                 }
-                Some(("mysql" | "mariadb", rest))
-                    if rest.starts_with("//") && rest[2..].contains('/') =>
-                {
-                    Ok(StoreUrl::Mysql(format!("mysql:{rest}")))
-                }
-                _ => Err(
-                    "expected sqlite:PATH or mysql://user:password@host:port/database".to_owned(),
-                ),
             }
-        },
-    );
+            Some(("mysql" | "mariadb", rest))
+                if rest.starts_with("//") && rest[2..].contains('/') =>
+            {
+                Ok(StoreUrl::Mysql(format!("mysql:{rest}")))
+            }
+            _ => Err("expected sqlite:PATH or mysql://user:password@host:port/database".to_owned()),
+        }
+    });
     f.finish();
     Some(Store { url: url? })
 }
@@ -139,10 +129,7 @@ fn timing(root: &Fields<'_>) -> Timing {
         *field = f.opt(key, |v| v.period()).unwrap_or(*field);
     }
     if timing.lease < Duration::from_secs(1) {
-        f.error(
-            "lease",
-            "must be at least 1s: a slow store would lose the lead all the time",
-        );
+        f.error("lease", "must be at least 1s: a slow store would lose the lead all the time");
     }
     f.finish();
     timing
@@ -152,11 +139,9 @@ fn alerts(f: Fields<'_>) -> Option<Alerts> {
     let listen = f.req("listen", "an address such as \"127.0.0.1:8080\"", address);
     let token = f.opt("token", secret);
     let tls = match (f.opt("tls_cert", path), f.opt("tls_key", path)) {
-        (Some(cert), Some(key)) => Some(ServerTls {
-            cert,
-            key,
-            client_ca: f.opt("tls_client_ca", path),
-        }),
+        (Some(cert), Some(key)) => {
+            Some(ServerTls { cert, key, client_ca: f.opt("tls_client_ca", path) })
+        }
         (None, None) => {
             if f.has("tls_client_ca") {
                 f.error("tls_client_ca", "needs tls_cert and tls_key");
@@ -176,18 +161,10 @@ fn alerts(f: Fields<'_>) -> Option<Alerts> {
     {
         f.error("listen", format!("{listen} can be reached from outside: give a token or tls_client_ca, or say allow_anonymous = true"));
     }
-    let ttl = f
-        .opt("ttl", |v| v.period())
-        .unwrap_or(Duration::from_secs(300));
+    let ttl = f.opt("ttl", |v| v.period()).unwrap_or(Duration::from_secs(300));
     let body_limit = f.opt("body_limit", |v| v.count()).unwrap_or(64 * 1024);
     f.finish();
-    Some(Alerts {
-        listen: listen?,
-        token,
-        tls,
-        ttl,
-        body_limit: body_limit as usize,
-    })
+    Some(Alerts { listen: listen?, token, tls, ttl, body_limit: body_limit as usize })
 }
 
 fn missing<T>(f: &Fields<'_>, key: &'static str, other: &str) -> Option<T> {
@@ -216,32 +193,17 @@ fn haproxy(f: &Fields<'_>) -> Option<HaProxy> {
     let name = f.req("name", "a name for metrics to refer to", |v| v.text());
     let servers = f.req("servers", "a list such as [\"10.0.0.5:9999\"]", |v| {
         let list = v.list(|s| s.text())?;
-        if list.is_empty() {
-            Err("must not be empty".to_owned())
-        } else {
-            Ok(list)
-        }
+        if list.is_empty() { Err("must not be empty".to_owned()) } else { Ok(list) }
     });
     let tls = client_tls(f);
-    Some(HaProxy {
-        name: name?,
-        servers: servers?,
-        tls,
-    })
+    Some(HaProxy { name: name?, servers: servers?, tls })
 }
 
 fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
     let name = f.req("name", "a name for metrics to refer to", |v| v.text());
-    let url = f.req("url", "a URL such as \"http://10.0.0.5:9090\"", |v| {
-        http_url(v)
-    });
+    let url = f.req("url", "a URL such as \"http://10.0.0.5:9090\"", |v| http_url(v));
     let (token, tls) = (f.opt("token", secret), client_tls(f));
-    Some(HttpSource {
-        name: name?,
-        url: url?,
-        token,
-        tls,
-    })
+    Some(HttpSource { name: name?, url: url?, token, tls })
 }
 
 fn docker(f: &Fields<'_>) -> Option<Docker> {
@@ -251,9 +213,7 @@ fn docker(f: &Fields<'_>) -> Option<Docker> {
         match text.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Ok(DockerHost::Unix(path.into())),
             Some(("tcp", host)) if host.contains(':') => Ok(DockerHost::Tcp(host.to_owned())),
-            _ => Err(format!(
-                "expected unix:///path or tcp://host:port, not {text:?}"
-            )),
+            _ => Err(format!("expected unix:///path or tcp://host:port, not {text:?}")),
         }
     });
     let tls = client_tls(f);
@@ -264,21 +224,13 @@ fn docker(f: &Fields<'_>) -> Option<Docker> {
         ),
         _ => {}
     }
-    Some(Docker {
-        name: name?,
-        host: host?,
-        tls,
-    })
+    Some(Docker { name: name?, host: host?, tls })
 }
 
 fn is_loopback(host_port: &str) -> bool {
-    let host = host_port
-        .rsplit_once(':')
-        .map_or(host_port, |(host, _)| host);
+    let host = host_port.rsplit_once(':').map_or(host_port, |(host, _)| host);
     host == "localhost"
-        || host
-            .parse::<std::net::Ipv4Addr>()
-            .is_ok_and(|a| a.is_loopback())
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|a| a.is_loopback())
         || host == "[::1]"
 }
 
@@ -290,20 +242,13 @@ fn notify(f: &Fields<'_>) -> Option<Notify> {
         ("teams", NotifyKind::Teams),
     ];
     let kind = f.req("kind", "mattermost, slack or teams", |v| v.one_of(&kinds));
-    let url = f.req("url", "the URL of an incoming webhook", |v| {
-        http_url(v).map(Secret)
-    });
-    Some(Notify {
-        kind: kind?,
-        url: url?,
-    })
+    let url = f.req("url", "the URL of an incoming webhook", |v| http_url(v).map(Secret));
+    Some(Notify { kind: kind?, url: url? })
 }
 
 fn http_url(v: Value<'_>) -> Result<String, String> {
     let text = v.text()?;
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match rest {
         Some(host) if !host.is_empty() => Ok(text),
         // A webhook's URL is a secret: the message must not repeat it.
@@ -313,8 +258,7 @@ fn http_url(v: Value<'_>) -> Result<String, String> {
 
 fn address(v: Value<'_>) -> Result<SocketAddr, String> {
     let text = v.text()?;
-    text.parse()
-        .map_err(|_| format!("expected IP:PORT, such as 127.0.0.1:8080, not {text:?}"))
+    text.parse().map_err(|_| format!("expected IP:PORT, such as 127.0.0.1:8080, not {text:?}"))
 }
 
 fn secret(v: Value<'_>) -> Result<Secret, String> {

@@ -74,28 +74,15 @@ fn reads_every_section() {
         StoreUrl::Mysql("mysql://scaler:<DB_PASSWORD>@10.0.0.3:3306/berth".to_owned())
     );
     assert_eq!(config.timing.interval, Duration::from_secs(2));
-    assert_eq!(
-        config.alerts.expect("there").token,
-        Some(Secret("<ALERT_TOKEN>".to_owned()))
-    );
-    let [p] = &config.policies[..] else {
-        panic!("one policy")
-    };
+    assert_eq!(config.alerts.expect("there").token, Some(Secret("<ALERT_TOKEN>".to_owned())));
+    let [p] = &config.policies[..] else { panic!("one policy") };
     assert_eq!((p.min, p.max, p.alert_service.as_str()), (2, 20, "haproxy"));
     assert_eq!(p.actions.list[0], Action::ScaleUp);
     assert!(p.actions.availability());
     assert_eq!(p.down.window, Duration::from_secs(120));
     assert!(matches!(&p.metrics[0].query, Query::HaProxy { backend, .. } if backend == "web"));
-    let Law::Steps(steps) = &p.metrics[1].law else {
-        panic!("steps")
-    };
-    assert_eq!(
-        steps[1],
-        Step::Above {
-            threshold: 2.0,
-            add: 4
-        }
-    );
+    let Law::Steps(steps) = &p.metrics[1].law else { panic!("steps") };
+    assert_eq!(steps[1], Step::Above { threshold: 2.0, add: 4 });
     assert_eq!(p.schedules[0].min, Some(5));
 }
 
@@ -103,10 +90,7 @@ fn reads_every_section() {
 fn never_prints_a_secret() {
     let config = Config::parse(WHOLE, &env).expect("right");
     let printed = format!("{config:?}");
-    assert!(
-        !printed.contains("<DB_PASSWORD>") && !printed.contains("<ALERT_TOKEN>"),
-        "{printed}"
-    );
+    assert!(!printed.contains("<DB_PASSWORD>") && !printed.contains("<ALERT_TOKEN>"), "{printed}");
 }
 
 #[test]
@@ -148,10 +132,7 @@ duration = "soon"
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {
-        assert!(
-            found.starts_with(expected),
-            "{found:?} does not start with {expected:?}"
-        );
+        assert!(found.starts_with(expected), "{found:?} does not start with {expected:?}");
     }
 }
 
@@ -160,22 +141,10 @@ fn refuses_what_cannot_be_meant() {
     let policy = "[[policy]]\npolicy_name = 'p'\nautoscale_max_instance = 3\nservice_name = 's'\n";
     let with = |more: &str| format!("{policy}{more}");
     let cases = [
-        (
-            "store = 3".to_owned(),
-            "line 1: store: expected a table [store]",
-        ),
-        (
-            "[store]\nurl = 'postgres://x/y'".to_owned(),
-            "line 2: store.url: expected sqlite:PATH",
-        ),
-        (
-            "[loop]\ninterval = 0".to_owned(),
-            "line 2: loop.interval: must be longer than 0s",
-        ),
-        (
-            "[alerts]\nlisten = 'web:80'".to_owned(),
-            "line 2: alerts.listen: expected IP:PORT",
-        ),
+        ("store = 3".to_owned(), "line 1: store: expected a table [store]"),
+        ("[store]\nurl = 'postgres://x/y'".to_owned(), "line 2: store.url: expected sqlite:PATH"),
+        ("[loop]\ninterval = 0".to_owned(), "line 2: loop.interval: must be longer than 0s"),
+        ("[alerts]\nlisten = 'web:80'".to_owned(), "line 2: alerts.listen: expected IP:PORT"),
         (
             "[alerts]\nlisten = '127.0.0.1:1'\ntoken = '${NOPE}'".to_owned(),
             "line 3: alerts.token: the environment variable NOPE is not set",
@@ -189,10 +158,7 @@ fn refuses_what_cannot_be_meant() {
             "[[haproxy]]\nname = 'docker'\nservers = 'x'".to_owned(),
             "line 2: haproxy[docker].name: another source is called \"docker\" already",
         ),
-        (
-            with("autoscale_action = 'scale'"),
-            "line 5: policy[p].autoscale_action: expected one of",
-        ),
+        (with("autoscale_action = 'scale'"), "line 5: policy[p].autoscale_action: expected one of"),
         (
             with("autoscale_action = 'scale_up_service'"),
             "line 1: policy[p].naming_convention: is missing",
@@ -201,14 +167,8 @@ fn refuses_what_cannot_be_meant() {
             with("container_policy_name = 'q'"),
             "line 5: policy[p].container_policy_name: is the same",
         ),
-        (
-            format!("{policy}{policy}"),
-            "line 6: policy[p].policy_name: \"p\" is there twice",
-        ),
-        (
-            with("up = { limit_count = 2 }"),
-            "line 5: policy[p].up.limit_period: is missing",
-        ),
+        (format!("{policy}{policy}"), "line 6: policy[p].policy_name: \"p\" is there twice"),
+        (with("up = { limit_count = 2 }"), "line 5: policy[p].up.limit_period: is missing"),
         (
             with(
                 "[[policy.schedule]]\ncron = '0 8 * *'\ntime_zone = 'UTC'\nduration = '1h'\nmin = 1",
@@ -242,10 +202,7 @@ fn refuses_what_cannot_be_meant() {
     ];
     for (text, expected) in cases {
         let found = errors(&text);
-        assert!(
-            found[0].starts_with(expected),
-            "{found:#?} does not start with {expected:?}"
-        );
+        assert!(found[0].starts_with(expected), "{found:#?} does not start with {expected:?}");
     }
 }
 

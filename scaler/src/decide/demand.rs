@@ -21,10 +21,7 @@ impl Demand<'_> {
     /// What an untrusted metric holds back.
     pub(super) fn blind(&self) -> Option<Limited> {
         let (metric, why) = self.blind.as_ref()?;
-        Some(Limited::Blind {
-            metric: metric.name.clone(),
-            why: why.clone(),
-        })
+        Some(Limited::Blind { metric: metric.name.clone(), why: why.clone() })
     }
 }
 
@@ -60,20 +57,9 @@ pub(super) fn assess<'a>(
                 continue;
             }
         };
-        let this = Driver {
-            metric,
-            value,
-            ahead: None,
-            need: 0.0,
-        };
+        let this = Driver { metric, value, ahead: None, need: 0.0 };
         match &metric.law {
-            Law::Target {
-                per_replica,
-                value: of,
-                look_ahead,
-                slope_window,
-                activation,
-            } => {
+            Law::Target { per_replica, value: of, look_ahead, slope_window, activation } => {
                 let total = match of {
                     ValueOf::Total => value,
                     ValueOf::Average => value * f64::from(replicas.running),
@@ -87,23 +73,12 @@ pub(super) fn assess<'a>(
                 };
                 let ahead = (rise > 0.0).then_some(total + rise);
                 let idle = value <= *activation;
-                let need = if idle {
-                    0.0
-                } else {
-                    ahead.unwrap_or(total) / per_replica
-                };
+                let need = if idle { 0.0 } else { ahead.unwrap_or(total) / per_replica };
                 if driver.is_none_or(|d| need > d.need) {
-                    driver = Some(Driver {
-                        ahead,
-                        need,
-                        ..this
-                    });
+                    driver = Some(Driver { ahead, need, ..this });
                 }
             }
-            Law::Backlog {
-                per_replica,
-                catch_up,
-            } => {
+            Law::Backlog { per_replica, catch_up } => {
                 let need = value / (per_replica * catch_up.as_secs_f64());
                 extra += need;
                 if backlog.is_none_or(|d| need > d.need) {
@@ -113,24 +88,15 @@ pub(super) fn assess<'a>(
             Law::Steps(steps) => {
                 let want = step(steps, value, replicas);
                 if want.is_some_and(|want| stepped.is_none_or(|(most, _)| want > most)) {
-                    stepped = want.map(|want| {
-                        (
-                            want,
-                            Driver {
-                                need: f64::from(want),
-                                ..this
-                            },
-                        )
-                    });
+                    stepped = want.map(|want| (want, Driver { need: f64::from(want), ..this }));
                 }
             }
         }
     }
     let tracked = match (driver, backlog) {
-        (Some(d), Some(b)) => Some(Driver {
-            need: d.need + extra,
-            ..if b.need > d.need { b } else { d }
-        }),
+        (Some(d), Some(b)) => {
+            Some(Driver { need: d.need + extra, ..if b.need > d.need { b } else { d } })
+        }
         (None, Some(b)) => Some(Driver { need: extra, ..b }),
         (driver, None) => driver,
     };
@@ -140,11 +106,7 @@ pub(super) fn assess<'a>(
         (Some(t), _) => Some(t),
         (None, s) => s,
     };
-    Demand {
-        want: most.map(|(want, _)| want),
-        driver: most.map(|(_, driver)| driver),
-        blind,
-    }
+    Demand { want: most.map(|(want, _)| want), driver: most.map(|(_, driver)| driver), blind }
 }
 
 /// Whole replicas for a need; no more than there are while the need is within the tolerance.
@@ -164,13 +126,7 @@ fn valid(
 ) -> Result<(f64, Timestamp), String> {
     match reading {
         Some(&Reading::Value { v, at }) => {
-            let average = matches!(
-                metric.law,
-                Law::Target {
-                    value: ValueOf::Average,
-                    ..
-                }
-            );
+            let average = matches!(metric.law, Law::Target { value: ValueOf::Average, .. });
             if !v.is_finite() || v < 0.0 {
                 Err(format!("reads {v}, which is no amount"))
             } else if now.since(at) > metric.stale_after {

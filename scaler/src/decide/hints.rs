@@ -39,12 +39,7 @@ impl<'a> Hints<'a> {
         alive: u32,
         now: Timestamp,
     ) -> Self {
-        let mut hints = Self {
-            list,
-            fates: Vec::new(),
-            up_to: alive,
-            down_to: alive,
-        };
+        let mut hints = Self { list, fates: Vec::new(), up_to: alive, down_to: alive };
         for hint in list {
             let skip = |why: String| Fate::Settled(HintOutcome::Skipped(why));
             let step = policy.alert_step;
@@ -74,18 +69,12 @@ impl<'a> Hints<'a> {
                         }
                     }
                 },
-                _ => skip(format!(
-                    "autoscale_action of the policy has no {}",
-                    hint.action
-                )),
+                _ => skip(format!("autoscale_action of the policy has no {}", hint.action)),
             };
             hints.fates.push(fate);
         }
         if hints.up_to > alive {
-            hints.refuse_down(
-                alive,
-                HintOutcome::Skipped("another alert asks for more".into()),
-            );
+            hints.refuse_down(alive, HintOutcome::Skipped("another alert asks for more".into()));
         }
         hints
     }
@@ -103,9 +92,7 @@ impl<'a> Hints<'a> {
         if self.down_to >= alive {
             return;
         }
-        let started = memory
-            .last_act(Some(Direction::Up))
-            .map(|act| now.since(act.at));
+        let started = memory.last_act(Some(Direction::Up)).map(|act| now.since(act.at));
         if let Some(blind) = demand.blind() {
             self.refuse_down(alive, HintOutcome::Pending(blind.to_string()));
         } else if let Some(want) = tracked
@@ -133,11 +120,7 @@ impl<'a> Hints<'a> {
             Fate::Down(_) => direction == Direction::Down,
             Fate::Settled(_) | Fate::Restore => false,
         };
-        self.fates
-            .iter()
-            .zip(self.list)
-            .find(|(fate, _)| asks(fate))
-            .map(|(_, hint)| hint)
+        self.fates.iter().zip(self.list).find(|(fate, _)| asks(fate)).map(|(_, hint)| hint)
     }
 
     /// What became of each, once it is known how far it goes.
@@ -166,10 +149,7 @@ impl<'a> Hints<'a> {
                 Fate::Down(downto) => to <= downto,
                 Fate::Restore => restored,
             };
-            (
-                hint.key.clone(),
-                if done { HintOutcome::Processed } else { wait() },
-            )
+            (hint.key.clone(), if done { HintOutcome::Processed } else { wait() })
         };
         self.list.iter().zip(self.fates).map(outcome).collect()
     }

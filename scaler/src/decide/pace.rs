@@ -24,11 +24,7 @@ impl Pace<'_> {
         let holds = self.memory.dip().unwrap_or(want);
         if holds < want {
             let secs = self.policy.up.window.as_secs();
-            self.limited_by.push(Limited::Window {
-                direction: Direction::Up,
-                holds,
-                secs,
-            });
+            self.limited_by.push(Limited::Window { direction: Direction::Up, holds, secs });
         }
         want.min(holds).max(self.alive)
     }
@@ -41,17 +37,9 @@ impl Pace<'_> {
         let holds = self.memory.peak().unwrap_or(self.alive).max(want);
         if holds > want {
             let secs = self.policy.down.window.as_secs();
-            self.limited_by.push(Limited::Window {
-                direction: Direction::Down,
-                holds,
-                secs,
-            });
+            self.limited_by.push(Limited::Window { direction: Direction::Down, holds, secs });
         }
-        if self.beyond_tolerance(holds) {
-            holds
-        } else {
-            self.alive
-        }
+        if self.beyond_tolerance(holds) { holds } else { self.alive }
     }
 
     fn beyond_tolerance(&self, want: u32) -> bool {
@@ -86,11 +74,7 @@ impl Pace<'_> {
         }
         let rules = self.policy.rules(direction);
         // After an act up, going down waits as well.
-        let since = if direction == Direction::Up {
-            Some(Direction::Up)
-        } else {
-            None
-        };
+        let since = if direction == Direction::Up { Some(Direction::Up) } else { None };
         let last = self.memory.last_act(since);
         if let Some(cooldown) = last.and_then(|act| self.left(act, rules.cooldown, direction)) {
             self.limited_by.push(cooldown);
@@ -104,11 +88,7 @@ impl Pace<'_> {
         };
         if limited != to {
             let secs = limit.period.as_secs();
-            self.limited_by.push(Limited::Rate {
-                direction,
-                to: limited,
-                secs,
-            });
+            self.limited_by.push(Limited::Rate { direction, to: limited, secs });
         }
         limited
     }
@@ -128,23 +108,14 @@ impl Pace<'_> {
 
     /// What is left of a waiting time that began with `act`.
     fn left(&self, act: &Act, wait: Duration, direction: Direction) -> Option<Limited> {
-        let left = wait
-            .checked_sub(self.now.since(act.at))
-            .filter(|left| !left.is_zero())?;
+        let left = wait.checked_sub(self.now.since(act.at)).filter(|left| !left.is_zero())?;
         let left_secs = left.as_millis().div_ceil(1000) as u64;
-        Some(Limited::Cooldown {
-            direction,
-            left_secs,
-        })
+        Some(Limited::Cooldown { direction, left_secs })
     }
 
     /// Nothing at all in a paused direction or on a dry run.
     pub(super) fn stand_still(&mut self, to: u32) -> u32 {
-        let direction = if to > self.alive {
-            Direction::Up
-        } else {
-            Direction::Down
-        };
+        let direction = if to > self.alive { Direction::Up } else { Direction::Down };
         if to == self.alive {
             return to;
         }

@@ -22,13 +22,7 @@ pub(super) struct Reason<'a> {
 
 impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            alive,
-            want,
-            proposed,
-            to,
-            ..
-        } = *self;
+        let Self { alive, want, proposed, to, .. } = *self;
         if to > alive {
             write!(f, "scale out {alive} → {to}: ")?;
         } else if to < alive {
@@ -50,27 +44,18 @@ impl fmt::Display for Reason<'_> {
 
 impl Reason<'_> {
     fn cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            alive, proposed, ..
-        } = *self;
+        let Self { alive, proposed, .. } = *self;
         if alive < self.bounds.min {
             return write!(f, "fewer than the minimum of {}", self.bounds.min);
         }
         if alive > self.bounds.max {
             return write!(f, "more than the maximum of {}", self.bounds.max);
         }
-        let direction = if proposed < alive {
-            Direction::Down
-        } else {
-            Direction::Up
-        };
+        let direction = if proposed < alive { Direction::Down } else { Direction::Up };
         let by_metric = self.demand.want.is_some_and(|w| w >= self.want);
         if self.lost > 0 && !by_metric {
             let lost = self.lost;
-            return write!(
-                f,
-                "{lost} stopped or gone, service_availability brings back"
-            );
+            return write!(f, "{lost} stopped or gone, service_availability brings back");
         }
         if let Some(hint) = self.hints.asking(direction)
             && (direction == Direction::Down || !by_metric)
@@ -99,11 +84,7 @@ impl Reason<'_> {
         let name = &driver.metric.name;
         write!(f, "{name} is {}", Short(driver.value))?;
         match &driver.metric.law {
-            Law::Target {
-                per_replica,
-                look_ahead,
-                ..
-            } => {
+            Law::Target { per_replica, look_ahead, .. } => {
                 if let Some(ahead) = driver.ahead {
                     let secs = look_ahead.as_secs();
                     write!(f, ", in {secs} s about {}", Short(ahead))?;
@@ -113,11 +94,7 @@ impl Reason<'_> {
             }
             Law::Backlog { catch_up, .. } => {
                 let need = Short(driver.need);
-                write!(
-                    f,
-                    ", which needs {need} to be gone in {} s",
-                    catch_up.as_secs()
-                )
+                write!(f, ", which needs {need} to be gone in {} s", catch_up.as_secs())
             }
             Law::Steps(_) => write!(f, ", which asks for {}", Short(driver.need)),
         }
@@ -150,18 +127,10 @@ impl fmt::Display for Limited {
                 write!(f, "the maximum is {max}{}", of_schedule(scheduled))
             }
             Limited::Blind { metric, why } => write!(f, "{metric} {why}, so nothing is stopped"),
-            Limited::Window {
-                direction: Direction::Up,
-                holds,
-                secs,
-            } => {
+            Limited::Window { direction: Direction::Up, holds, secs } => {
                 write!(f, "the last {secs} s asked for {holds} at least once")
             }
-            Limited::Window {
-                direction: Direction::Down,
-                holds,
-                secs,
-            } => {
+            Limited::Window { direction: Direction::Down, holds, secs } => {
                 write!(f, "the last {secs} s needed up to {holds}")
             }
             Limited::Rate { to, secs, .. } => write!(f, "the limit per {secs} s allows {to}"),

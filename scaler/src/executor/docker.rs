@@ -21,8 +21,8 @@ use super::{
     BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, StepError, StepKind,
     Task, label,
 };
-use crate::{clock, crash};
 use crate::timestamp::Timestamp;
+use crate::{clock, crash};
 
 pub mod hosts;
 mod spec;
@@ -252,10 +252,8 @@ async fn make(docker: &Docker, task: &Task<'_>) -> Result<String, StepError> {
     let options = CreateContainerOptionsBuilder::new().name(&task.step.name).build();
     let made = docker.create_container(Some(options), body).await.map_err(step_error)?;
     for (network, endpoint) in spec.more_networks {
-        let request = NetworkConnectRequest {
-            container: made.id.clone(),
-            endpoint_config: Some(endpoint),
-        };
+        let request =
+            NetworkConnectRequest { container: made.id.clone(), endpoint_config: Some(endpoint) };
         docker.connect_network(&network, request).await.map_err(step_error)?;
     }
     Ok(made.id)
@@ -281,11 +279,7 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), StepError> {
 }
 
 /// The events of a container from `since` to now, oldest first.
-async fn happened(
-    docker: &Docker,
-    id: &str,
-    since: Timestamp,
-) -> Result<Vec<String>, StepError> {
+async fn happened(docker: &Docker, id: &str, since: Timestamp) -> Result<Vec<String>, StepError> {
     let filters = HashMap::from([("type", vec!["container"]), ("container", vec![id])]);
     let seconds = |at: i64| format!("{}.{:03}000000", at.div_euclid(1000), at.rem_euclid(1000));
     let options = EventsOptionsBuilder::new()

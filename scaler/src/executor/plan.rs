@@ -237,12 +237,7 @@ fn out(
     Ok(Plan { steps, taken_back })
 }
 
-fn down(
-    policy: &Policy,
-    service: &Service<'_>,
-    around: &Surroundings<'_>,
-    stop: u32,
-) -> Plan {
+fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop: u32) -> Plan {
     let is_template = |i: &Instance| {
         service.template.as_ref().is_some_and(|(host, id)| *host == i.host && *id == i.id)
     };
@@ -254,7 +249,12 @@ fn down(
             unhealthy: i.state == State::Unable || i.health == Health::Unhealthy,
             clone: is_clone(i),
             template: is_template(i),
-            sessions: i.ips.iter().filter_map(|ip| around.sessions.get(ip)).copied().reduce(|a, b| a + b),
+            sessions: i
+                .ips
+                .iter()
+                .filter_map(|ip| around.sessions.get(ip))
+                .copied()
+                .reduce(|a, b| a + b),
             created: i.created,
         })
         .collect();

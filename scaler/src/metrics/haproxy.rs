@@ -31,8 +31,16 @@ const COUNTERS: [&str; 22] = [
 ];
 /// Columns that are an average or an age already: over several processes they are averaged.
 const MEANS: [&str; 10] = [
-    "qtime", "ctime", "rtime", "ttime", "qtime_max", "ctime_max", "rtime_max", "ttime_max",
-    "lastsess", "lastchg",
+    "qtime",
+    "ctime",
+    "rtime",
+    "ttime",
+    "qtime_max",
+    "ctime_max",
+    "rtime_max",
+    "ttime_max",
+    "lastsess",
+    "lastchg",
 ];
 
 /// One logical load balancer.

@@ -12,12 +12,7 @@ use crate::store::lease::Lease;
 
 /// Runs until nobody listens any more. The lease is `None` while somebody else leads, and from the
 /// moment on at which it may have run out unrenewed.
-pub async fn keep(
-    store: Store,
-    holder: String,
-    ttl: Duration,
-    lead: watch::Sender<Option<Lease>>,
-) {
+pub async fn keep(store: Store, holder: String, ttl: Duration, lead: watch::Sender<Option<Lease>>) {
     let pause = ttl / 4;
     let mut renewed = Instant::now();
     loop {

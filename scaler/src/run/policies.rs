@@ -67,17 +67,12 @@ pub fn with_labels(
 pub fn hold_back(policies: &mut [Policy], pauses: &HashMap<String, Pause>, dry_run: bool) {
     let paused = |name: &str| pauses.get(name).copied().unwrap_or_default();
     for policy in policies {
-        policy.pause =
-            either(policy.pause, either(paused(&policy.name), paused(EVERY_POLICY)));
+        policy.pause = either(policy.pause, either(paused(&policy.name), paused(EVERY_POLICY)));
         policy.dry_run |= dry_run;
     }
 }
 
-fn of_labels(
-    service: &str,
-    labels: &Labels,
-    complain: &mut dyn FnMut(String),
-) -> Option<Policy> {
+fn of_labels(service: &str, labels: &Labels, complain: &mut dyn FnMut(String)) -> Option<Policy> {
     let name = find(labels, POLICY).unwrap_or(service);
     let bounded = find(labels, MAX).is_some();
     let available = labels.get("service_availability").and_then(|text| truth(text)) == Some(true);
@@ -176,8 +171,11 @@ mod tests {
 
     #[test]
     fn a_wrong_label_changes_nothing_and_is_named() {
-        let list =
-            [("autoscale_min_instance", "9"), ("autoscale_action", "grow"), ("service_availability", "perhaps")];
+        let list = [
+            ("autoscale_min_instance", "9"),
+            ("autoscale_action", "grow"),
+            ("service_availability", "perhaps"),
+        ];
         let (policies, complaints) = merged(vec![Policy::new("p", "web", 2, 8)], &list);
         assert_eq!(policies, [Policy::new("p", "web", 2, 8)]);
         assert_eq!(complaints.len(), 3, "{complaints:?}");

@@ -44,7 +44,8 @@ impl Store {
 
     /// Who is paused.
     pub async fn pauses(&self) -> Result<HashMap<String, Pause>, sqlx::Error> {
-        let rows = sqlx::query("SELECT policy, direction FROM pauses").fetch_all(&self.pool).await?;
+        let rows =
+            sqlx::query("SELECT policy, direction FROM pauses").fetch_all(&self.pool).await?;
         let pause = |row: &sqlx::any::AnyRow| {
             let direction: String = row.try_get(1)?;
             // A word that nobody knows pauses both ways: the safe reading.

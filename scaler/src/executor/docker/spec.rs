@@ -114,7 +114,10 @@ mod tests {
         assert_eq!(body["HostConfig"]["Memory"], 1_048_576);
         assert_eq!(body["HostConfig"]["Binds"], json!(["data:/data"]));
         assert_eq!(body["HostConfig"]["RestartPolicy"]["Name"], "always");
-        assert_eq!(body["HostConfig"]["PortBindings"], json!({"80/tcp": [{"HostIp": "127.0.0.1"}]}));
+        assert_eq!(
+            body["HostConfig"]["PortBindings"],
+            json!({"80/tcp": [{"HostIp": "127.0.0.1"}]})
+        );
         assert!(body.get("Hostname").is_none());
         let front = json!({"front": {"Aliases": ["web"]}});
         assert_eq!(body["NetworkingConfig"]["EndpointsConfig"], front);
