@@ -6,6 +6,7 @@
 
 pub mod alerts;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod crash;
 pub mod decide;
