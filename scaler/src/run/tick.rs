@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::crash;
 use crate::decide::{Decision, HintOutcome, Move, decide};
 use crate::executor::plan::{Plan, Service, Surroundings, plan};
-use crate::executor::{Executor, Instance, Progress, Sight, StepError, Task};
+use crate::executor::{Executor, Instance, Progress, Sight, Step, StepError, StepKind, Task};
 use crate::history::History;
 use crate::metrics::{Question, Sources};
 use crate::metrics_page::Page;
@@ -29,7 +29,7 @@ use crate::policy::{Action, Law, Policy, ValueOf};
 use crate::store::Store;
 use crate::store::alerts::{AlertEnd, StoredAlert};
 use crate::store::audit::{Commit, Committed, Entry, Outcome};
-use crate::store::containers::Known;
+use crate::store::containers::{Fate, Known};
 use crate::store::lease::Lease;
 use crate::timestamp::Timestamp;
 
@@ -136,6 +136,7 @@ impl Round {
         }
         let mut open = self.store.open_intents().await?;
         self.advance(lease, &mut open).await?;
+        let touched = open.clone();
         open.retain(|entry| entry.outcome == Outcome::Intended);
         if self.finish_only {
             return Ok(Rounded { open: open.len(), acted: 0 });
@@ -152,7 +153,7 @@ impl Round {
         let keep = |service: &str| keep.get(service).copied().unwrap_or(Keep::Nothing);
         let executor = self.executor.clone();
         let census = &mut self.led.census;
-        census::update(census, &sight, &open, &keep, &*executor, &self.store, at).await?;
+        census::update(census, &sight, &touched, &keep, &*executor, &self.store, at).await?;
         let mut hints = self.hints(&policies, at).await?;
         let readings = read(&mut self.sources, &policies, &sight, at).await;
         crash::point("observed");
@@ -338,6 +339,9 @@ impl Round {
         if entry.outcome == Outcome::Intended {
             return Ok(self.store.update_intent(entry).await?);
         }
+        if (step.kind, entry.outcome) == (StepKind::Park, Outcome::Done) {
+            self.park(&step, at).await?;
+        }
         entry.duration_ms = Some(i64::try_from(at.since(entry.at).as_millis()).unwrap_or(i64::MAX));
         self.store.update_intent(entry).await?;
         crash::point("outcome_written");
@@ -376,6 +380,16 @@ impl Round {
             self.store.save_memories(lease, &[(&entry.policy, &memory)]).await?;
         }
         self.store.put_back_alerts(&entry.policy, entry.decided_at).await?;
+        Ok(())
+    }
+
+    /// Remembers who stopped it before the intent is closed: afterwards nobody could tell.
+    async fn park(&mut self, step: &Step, at: Timestamp) -> Result<()> {
+        let key = (step.host.clone(), step.id.clone().unwrap_or_default());
+        if let Some(known) = self.led.census.get_mut(&key) {
+            (known.fate, known.seen_at) = (Fate::Parked, at);
+            self.store.remember_containers(&[known], &[]).await?;
+        }
         Ok(())
     }
 

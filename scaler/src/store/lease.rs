@@ -38,26 +38,7 @@ impl Store {
             .await?
             .rows_affected();
         if taken == 0 {
-            let there: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM leases WHERE name = ?")
-                .bind(NAME)
-                .fetch_one(&mut *tx)
-                .await?;
-            if there > 0 {
-                return Ok(None);
-            }
-            let sql = format!(
-                "INSERT INTO leases (name, holder, epoch, expires_at) VALUES (?, ?, 1, {now} + ?)"
-            );
-            let inserted = sqlx::query(AssertSqlSafe(sql))
-                .bind(NAME)
-                .bind(holder)
-                .bind(millis(ttl))
-                .execute(&mut *tx)
-                .await;
-            match inserted {
-                Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
-                other => other?,
-            };
+            return Ok(None);
         }
         let epoch: i64 = sqlx::query_scalar("SELECT epoch FROM leases WHERE name = ?")
             .bind(NAME)

@@ -1,7 +1,7 @@
 //! The tables, version by version.
 
 use anyhow::{Result, bail};
-use sqlx::{Connection, Executor, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use super::{Dialect, Store};
 
@@ -74,6 +74,10 @@ const VERSIONS: &[&[&str]] = &[&[
         holder VARCHAR(190) NOT NULL,
         epoch BIGINT NOT NULL,
         expires_at BIGINT NOT NULL)",
+    // There from the start: two that find no row and insert one would lock each other out.
+    "INSERT INTO leases (name, holder, epoch, expires_at)
+        SELECT 'leader', '', 0, 0 FROM (SELECT 1 AS one) AS seed
+        WHERE NOT EXISTS (SELECT 1 FROM leases)",
     "CREATE INDEX history_by_outcome ON container_autoscale_history (outcome)",
     "CREATE INDEX history_by_time ON container_autoscale_history (at)",
     "CREATE INDEX alerts_by_status ON alerts (status)",
@@ -108,7 +112,14 @@ async fn run(store: &Store, connection: &mut sqlx::AnyConnection) -> Result<i64>
     }
     for (version, statements) in (1..).zip(VERSIONS).skip(usize::try_from(have)?) {
         for statement in *statements {
-            match tx.execute(*statement).await {
+            // MariaDB's default may be a character set without arrows, and takes Web for web.
+            let exact = match store.dialect {
+                Dialect::Mysql if statement.starts_with("CREATE TABLE") => {
+                    " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
+                }
+                _ => "",
+            };
+            match tx.execute(AssertSqlSafe(format!("{statement}{exact}"))).await {
                 // Only MariaDB, not MySQL, can say IF NOT EXISTS here; both keep the first run's.
                 Err(sqlx::Error::Database(e)) if e.message().contains("Duplicate key name") => {}
                 done => drop(done?),

@@ -1,0 +1,1 @@
+//! The executor on more than one Docker host.

@@ -1,0 +1,11 @@
+//! The scaler against real servers: Docker, HAProxy, MariaDB, Prometheus. Each test makes what it
+//! needs on free ports in a directory of its own, and takes it away again.
+
+mod support;
+
+mod alerts;
+mod crash;
+mod docker;
+mod metrics;
+mod scale;
+mod store;
