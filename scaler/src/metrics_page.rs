@@ -77,7 +77,7 @@ impl Page {
         r.register("readings_unusable", help, self.unread.clone());
         r.register("acts", "Acts, by action and outcome", self.acts.clone());
         r.register("alerts", "Alerts received, by what became of them", self.alerts.clone());
-        r.register("leading", "1 while this scaler leads", self.leading.clone());
+        r.register("leading", "Whether this scaler leads", self.leading.clone());
         r.register(
             "lease_epoch",
             "Epoch of the lease that this scaler had last",
@@ -86,15 +86,34 @@ impl Page {
         let help = "How long a round over all policies takes";
         r.register_with_unit("tick", help, Unit::Seconds, self.ticks.clone());
         r.register("blind_hosts", "Docker hosts that do not answer", self.blind_hosts.clone());
-        let help = "1 while the configuration in the file is wrong and the last good one holds";
+        let help = "Whether the file's configuration is wrong and the last good one holds";
         r.register("reload_failed", help, self.reload_failed.clone());
     }
 
-    /// The page.
+    /// The page in the text format 0.0.4, which differs from OpenMetrics in what a counter's help
+    /// and type stand under, and in the end.
     pub fn text(&self) -> String {
-        let mut text = String::new();
+        let mut open_metrics = String::new();
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode(&mut open_metrics, &self.registry);
+        let counter =
+            |line: &str| line.strip_suffix(" counter")?.strip_prefix("# TYPE ").map(str::to_owned);
+        let counters: Vec<String> = open_metrics.lines().filter_map(counter).collect();
+        let mut text = String::with_capacity(open_metrics.len());
+        for line in
+            open_metrics.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT "))
+        {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some(kind), Some(name), Some(rest))
+                    if counters.iter().any(|c| c == name) =>
+                {
+                    text += &format!("# {kind} {name}_total {rest}");
+                }
+                _ => text += line,
+            }
+            text.push('\n');
+        }
         text
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyPool, ConnectOptions, Executor, Transaction};
 use tracing::info;
 
 use crate::config::StoreUrl;
@@ -74,7 +74,8 @@ impl Store {
         };
         // The parser's own message may quote the URL, password and all.
         let options = AnyConnectOptions::from_str(&options)
-            .map_err(|_| anyhow::anyhow!("the URL cannot be read"))?;
+            .map_err(|_| anyhow::anyhow!("the URL cannot be read"))?
+            .disable_statement_logging();
         let pool = AnyPoolOptions::new()
             .max_connections(if dialect == Dialect::Sqlite { 2 } else { 4 })
             .acquire_timeout(PATIENCE)

@@ -49,7 +49,7 @@ pub fn router(inlet: Inlet, config: &Alerts) -> Router {
 
 /// `/metrics` and `/healthz`.
 pub fn status_router(page: Arc<Page>, patience: Duration) -> Router {
-    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     let metrics = |State(page): State<Arc<Page>>| async move {
         ([(header::CONTENT_TYPE, TEXT)], page.text())
     };

@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A stop that the daemon has not ended this long after its grace is a kill that did not work.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
+/// Between the end of a container and the event that tells of it.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
+
 /// Containers of Docker hosts.
 #[derive(Debug)]
 pub struct DockerExecutor {
@@ -222,7 +225,13 @@ impl Executor for DockerExecutor {
                 (_, true, ..) => Ending::Deleted,
                 (.., true, _) => Ending::Stopped,
                 (.., true) => Ending::Crashed,
-                _ => Ending::Unknown,
+                _ => match inspect(docker, id).await? {
+                    // The daemon shows the end of a container a little before it tells of it.
+                    Some(found) if ended_just_now(&found) => {
+                        return Err(StepError::Unreachable("its end is not told yet".to_owned()));
+                    }
+                    _ => Ending::Unknown,
+                },
             })
         })
     }
@@ -338,6 +347,12 @@ fn is_running(found: &ContainerInspectResponse) -> bool {
         state.running == Some(true) || state.restarting == Some(true)
     };
     found.state.as_ref().is_some_and(running)
+}
+
+fn ended_just_now(found: &ContainerInspectResponse) -> bool {
+    let at = found.state.as_ref().and_then(|s| s.finished_at.as_ref()?.parse().ok());
+    let at = at.map(|at: jiff::Timestamp| Timestamp(at.as_millisecond()));
+    at.is_some_and(|at| clock::now().since(at) < TOLD_WITHIN)
 }
 
 fn intent_of(config: &Option<bollard::models::ContainerConfig>) -> Option<i64> {

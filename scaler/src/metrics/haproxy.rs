@@ -1,7 +1,7 @@
 //! HAProxy's `show stat`: any numeric column of a backend or its live servers, over one process or
 //! several.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,7 +88,10 @@ impl HaProxy {
     async fn tables(&self) -> Result<Vec<(Endpoint, StatTable)>, String> {
         let endpoints = join_all(self.servers.iter().map(|server| self.endpoints(server))).await;
         let endpoints = endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let tables = endpoints.into_iter().flatten().map(async |endpoint| {
+        // One that has two names is still one.
+        let mut seen = HashSet::new();
+        let endpoints = endpoints.into_iter().flatten().filter(|e| seen.insert(e.clone()));
+        let tables = endpoints.map(async |endpoint| {
             let client = Client::new(endpoint);
             let table = timeout(self.patience, client.stats()).await;
             let endpoint = client.endpoint().clone();

@@ -2,6 +2,7 @@
 //! longer run, and keeps what it takes to make them again.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use tracing::{debug, info};
 
@@ -11,6 +12,9 @@ use crate::store::Store;
 use crate::store::audit::Entry;
 use crate::store::containers::{Fate, Known};
 use crate::timestamp::Timestamp;
+
+/// Between the kill and the removal of one `docker rm -f`.
+const HALF_WAY: Duration = Duration::from_secs(10);
 
 /// Containers by host and id.
 pub type Census = HashMap<(String, String), Known>;
@@ -75,6 +79,7 @@ pub async fn update(
                     Err(_) => continue,
                 },
             };
+            known.seen_at = now;
             info!(container = known.name, fate = known.fate.as_str(), "no longer runs");
             changed.insert(key);
         }
@@ -93,6 +98,15 @@ pub async fn update(
                     Ok(ending) => ending == Ending::Deleted,
                     Err(_) => continue,
                 }
+            }
+            // `docker rm -f` kills first, and may have been seen half way.
+            (Fate::Stopped, _)
+                if keep(&known.service) == Keep::Every
+                    && known.spec.is_some()
+                    && now.since(known.seen_at) < HALF_WAY =>
+            {
+                let since = known.seen_at - HALF_WAY;
+                executor.ending(&known.host, &known.id, since).await == Ok(Ending::Deleted)
             }
             _ => false,
         };

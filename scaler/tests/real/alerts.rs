@@ -40,7 +40,8 @@ async fn nonsense_gets_a_clear_4xx_and_the_right_thing_is_kept() {
         assert!(format!("{:#}", answer.unwrap_err()).contains("401"));
     }
 
-    let elastalert = format!("{{\"rule\": \"busy\", \"service_name\": \"{service}\", \"num_hits\": \"3\"}}");
+    let elastalert =
+        format!("{{\"rule\": \"busy\", \"service_name\": \"{service}\", \"num_hits\": \"3\"}}");
     let alertmanager = format!(
         "{{\"version\": \"4\", \"groupKey\": \"g\", \"alerts\": [{{\"status\": \"firing\", \
          \"labels\": {{\"alertname\": \"busy\", \"service_name\": \"{service}\"}}, \
@@ -125,7 +126,11 @@ async fn promtool_likes_the_page() {
         .unwrap();
     std::io::Write::write_all(&mut check.stdin.take().unwrap(), page.as_bytes()).unwrap();
     let said = check.wait_with_output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr)
+    );
     assert!(said.is_empty(), "{said}\n{page}");
     let _ = output(&mut site.command(&["policies", "--json"]));
 }

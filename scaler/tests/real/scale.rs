@@ -18,7 +18,9 @@ pub(crate) fn policy(service: &str, more: &str) -> String {
 }
 
 pub(crate) fn alert(action: &str, id: &str) -> String {
-    format!("{{\"policy_name\": \"web\", \"autoscale_action\": \"{action}\", \"alert_id\": \"{id}\"}}")
+    format!(
+        "{{\"policy_name\": \"web\", \"autoscale_action\": \"{action}\", \"alert_id\": \"{id}\"}}"
+    )
 }
 
 /// The rows of acts once none of them is open any more.
@@ -105,10 +107,12 @@ async fn max_and_min_hold_and_a_wish_beyond_is_recorded() {
     let service = containers.service.clone();
     containers.run(&format!("{service}_1"), &["--label", "autoscale_min_instances=2"], 0);
     let more = "alert_step = 2\n";
-    let site = Site::new(None, &policy(&service, more).replace("max_instance = 4", "max_instance = 3"));
+    let site =
+        Site::new(None, &policy(&service, more).replace("max_instance = 4", "max_instance = 3"));
     let _scaler = site.run(None);
     site.listening().await;
-    eventually("the label's minimum holds", async || (containers.running() == 2).then_some(())).await;
+    eventually("the label's minimum holds", async || (containers.running() == 2).then_some(()))
+        .await;
     site.alert(&alert("scale_up", "one")).await.unwrap();
     eventually("the maximum is reached", async || (containers.running() == 3).then_some(())).await;
     site.alert(&alert("scale_up", "two")).await.unwrap();
@@ -155,17 +159,17 @@ async fn availability_brings_back_what_crashed_or_was_deleted_but_not_what_was_s
     let Some(containers) = Containers::new() else { return };
     let service = containers.service.clone();
     let name = |n: u32| format!("{service}-{n}");
-    let available = ["--label", "service_availability=true"];
     for n in 1..=4 {
-        containers.run(&name(n), &available, 0);
+        containers.run(&name(n), &[], 0);
     }
-    // No policy at all: labels are enough.
-    let site = Site::new(None, "");
+    let text = policy(&service, "autoscale_action = \"service_availability\"");
+    let site = Site::new(None, &text);
     let _scaler = site.run(None);
     let store = site.store().await;
     eventually("all are known", async || {
         let known = store.known_containers().await.unwrap();
-        (known.iter().filter(|k| k.spec.is_some()).count() == 4).then_some(())
+        let mine = known.iter().filter(|k| k.service == service && k.spec.is_some());
+        (mine.count() == 4).then_some(())
     })
     .await;
     store.close().await;
@@ -210,7 +214,7 @@ async fn two_scalers_on_one_mariadb_and_one_leads() {
 
     let leader = eventually("one leads", async || {
         let pages = [sites[0].get("/metrics").await.ok()?, sites[1].get("/metrics").await.ok()?];
-        let leads = pages.map(|page| page.contains("berth_scaler_leading 1"));
+        let leads = pages.map(|page| page.contains("\nberth_scaler_leading 1\n"));
         (leads[0] != leads[1]).then(|| usize::from(leads[1]))
     })
     .await;
@@ -243,12 +247,13 @@ async fn pause_and_resume_and_a_wrong_reload() {
     site.configure(None, "[[policy]]\nnonsense = 1\n");
     scaler.signal(Signal::SIGHUP);
     eventually("the reload is refused", async || {
-        site.get("/metrics").await.ok()?.contains("reload_failed 1").then_some(())
+        site.get("/metrics").await.ok()?.contains("\nberth_scaler_reload_failed 1\n").then_some(())
     })
     .await;
     site.configure(None, &policy(&service, ""));
     output(&mut site.command(&["resume", "web"]));
-    eventually("the last good policy holds", async || (containers.running() == 2).then_some(())).await;
+    eventually("the last good policy holds", async || (containers.running() == 2).then_some(()))
+        .await;
     let policies = output(&mut site.command(&["policies"]));
     assert!(policies.contains("1…4") && policies.contains("none"), "{policies}");
     assert_eq!(site.get("/healthz").await.unwrap(), "ok\n");
@@ -273,7 +278,8 @@ async fn down_to_none_and_back() {
     let Some(containers) = Containers::new() else { return };
     let service = containers.service.clone();
     containers.run(&format!("{service}_1"), &[], 0);
-    let site = Site::new(None, &policy(&service, "").replace("min_instance = 1", "min_instance = 0"));
+    let site =
+        Site::new(None, &policy(&service, "").replace("min_instance = 1", "min_instance = 0"));
     let _scaler = site.run(None);
     site.listening().await;
     site.alert(&alert("scale_down", "one")).await.unwrap();

@@ -54,7 +54,8 @@ async fn one_leads(a: &Store, b: &Store) {
     let first = x.or(y).unwrap();
     assert!(a.leads(&first).await.unwrap());
     assert!(b.renew_lease(&first, Duration::from_millis(1)).await.unwrap());
-    let second = eventually("the lease runs out", async || b.take_lease("b", TTL).await.unwrap()).await;
+    let second =
+        eventually("the lease runs out", async || b.take_lease("b", TTL).await.unwrap()).await;
     assert_eq!(second.epoch, first.epoch + 1);
     assert!(!a.leads(&first).await.unwrap() && !a.renew_lease(&first, TTL).await.unwrap());
     b.release_lease(&second).await.unwrap();

@@ -39,7 +39,10 @@ pub(crate) fn unique(prefix: &str) -> String {
 }
 
 /// Waits until `look` finds something; says what it waited for when it does not.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    look: impl Fn() -> F,
+) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {
@@ -241,6 +244,15 @@ impl Site {
         let client = berth_scaler::http::Client::new(None, None, Duration::from_secs(5)).unwrap();
         let answer = client.get(&format!("http://{}{path}", self.status)).await;
         answer.map(|b| String::from_utf8_lossy(&b).into_owned()).map_err(|e| format!("{e:#}"))
+    }
+}
+
+/// A test that fails shows what its scalers said.
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
     }
 }
 
