@@ -7,5 +7,6 @@ mod alerts;
 mod crash;
 mod docker;
 mod metrics;
+mod notify;
 mod scale;
 mod store;
