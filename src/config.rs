@@ -18,7 +18,9 @@ pub use value::{LogFormat, ReadyCheck, Target};
 pub use variables::{VARIABLES, Variable};
 
 use crate::dns::config::DnsConfig;
-use crate::signals::{ExitRemap, SignalRewrite};
+use crate::exit::ExitRemap;
+use crate::haproxy::Tls;
+use crate::signals::SignalRewrite;
 
 /// Everything that Berth is told, by type.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub struct Config {
 }
 
 /// Where and how to claim a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct HaproxyConfig {
     /// The load balancers; a name stands for all its addresses.
     pub servers: Vec<Target>,
@@ -53,7 +55,7 @@ pub struct HaproxyConfig {
     /// A slot found DOWN for this long may be taken over.
     pub reclaim_after: Duration,
     /// TLS to the stats socket, when `HAPROXY_TLS_CA` is set.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Tls>,
 }
 
 /// PEM files for TLS to the stats socket.
@@ -173,6 +175,8 @@ fn haproxy(env: &mut Env) -> Option<HaproxyConfig> {
     let ca = env.path("HAPROXY_TLS_CA");
     let cert = env.path("HAPROXY_TLS_CERT");
     let key = env.path("HAPROXY_TLS_KEY");
+    let files = tls_files(env, ca, cert, key);
+    let tls = files.zip(servers.as_deref()).and_then(|(files, at)| tls(env, &files, at));
     let config = HaproxyConfig {
         servers: servers.unwrap_or_default(),
         node_count: env.parse_if("NODE_COUNT", value::COUNT, value::count),
@@ -182,12 +186,26 @@ fn haproxy(env: &mut Env) -> Option<HaproxyConfig> {
             .unwrap_or_else(|| "node".to_owned()),
         sync_interval: env.duration("SYNC_INTERVAL", SECOND, Some(SECOND / 10)),
         reclaim_after: env.duration("RECLAIM_AFTER", 30 * SECOND, Some(SECOND)),
-        tls: tls(env, ca, cert, key),
+        tls,
     };
     (!config.servers.is_empty()).then_some(config)
 }
 
-fn tls(
+/// Unix sockets go without TLS: their permissions say who may open them.
+fn tls(env: &mut Env, files: &TlsFiles, servers: &[Target]) -> Option<Tls> {
+    if servers.iter().all(|server| matches!(server, Target::Unix(_))) {
+        env.problem(
+            "HAPROXY_TLS_CA",
+            "is set, expected a host name or an IP address in HAPROXY_SERVER: there is no TLS over \
+             Unix sockets",
+        );
+        return None;
+    }
+    let loaded = Tls::load(files);
+    loaded.map_err(|complaints| complaints.into_iter().for_each(|line| env.complain(line))).ok()
+}
+
+fn tls_files(
     env: &mut Env,
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
@@ -314,7 +332,7 @@ mod tests {
     #[test]
     fn what_is_read_is_what_the_table_of_variables_says() {
         let mut env = Env::new(std::iter::empty());
-        let app = app(&mut env);
+        app(&mut env);
         haproxy(&mut env);
         DnsConfig::parse(&mut env, None);
         let mut read = env.names_read();

@@ -32,8 +32,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 pub async fn run(target: Target, settings: Arc<Settings>, channels: Channels, resolver: Resolver) {
     match target {
         Target::Ip { addr, port } => {
-            let endpoint = Endpoint::Tcp(SocketAddr::new(addr, port));
-            registrar::run(Client::new(endpoint), settings, channels).await;
+            let client = settings.client(SocketAddr::new(addr, port), &addr.to_string());
+            registrar::run(client, settings, channels).await;
         }
         Target::Unix(path) => {
             registrar::run(Client::new(Endpoint::Unix(path)), settings, channels).await;
@@ -187,13 +187,13 @@ impl Name {
     }
 
     fn member(&self, addr: IpAddr) -> Member {
-        let endpoint = Endpoint::Tcp(SocketAddr::new(addr, self.port));
-        let register: Arc<str> = format!("haproxy {endpoint}").into();
+        let addr = SocketAddr::new(addr, self.port);
+        let register: Arc<str> = format!("haproxy {addr}").into();
         let channels = Channels {
             reports: self.inbox.0.clone(),
             ..self.channels.named(Arc::clone(&register))
         };
-        let client = Client::new(endpoint);
+        let client = self.settings.client(addr, &self.name);
         let settings = Arc::clone(&self.settings);
         let task = task::keep_alive("registrar", move || {
             registrar::run(client.clone(), Arc::clone(&settings), channels.clone())

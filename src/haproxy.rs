@@ -6,11 +6,17 @@ pub mod codec;
 pub mod command;
 pub mod server;
 pub mod stat;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "haproxy/no_tls.rs"]
+pub mod tls;
 
 pub use client::{Client, ClientError, Endpoint, Exchange};
 pub use command::{Command, ServerState};
 pub use server::{AdminState, Server};
 pub use stat::{ServerStat, StatTable};
+pub use tls::Tls;
 
 /// A table that HAProxy sent and that does not read as documented.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

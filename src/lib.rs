@@ -5,11 +5,15 @@
 //! (the HAProxy client). Deciding is pure ([`plan`], [`lifecycle`], [`backoff`]); sockets, clocks
 //! and processes are at the edges ([`registrar`], [`readiness`], [`haproxy::client`]).
 
+pub mod arguments;
 pub mod backoff;
 pub mod config;
 pub mod dns;
+pub mod exit;
 pub mod fleet;
 pub mod haproxy;
+pub mod inherited;
+pub mod init;
 pub mod lifecycle;
 pub mod log;
 pub mod plan;
@@ -18,6 +22,12 @@ pub mod readiness;
 pub mod register;
 pub mod registrar;
 pub mod resolve;
+pub mod run;
+pub mod secret;
 pub mod signals;
+pub mod spawn;
 pub mod status;
+pub mod supervisor;
+mod sys;
 pub mod task;
+mod terminal;

@@ -1,13 +1,13 @@
 //! Log lines on stderr that never hold anybody up.
 
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+use crate::sys;
 
 /// A write of this many bytes to a pipe is taken whole or not at all (pipe(7), `PIPE_BUF`).
 const MAX_LINE: usize = 4096;
@@ -29,10 +29,10 @@ struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let stderr = io::stderr();
-        if is_writable(stderr.as_fd()) {
+        let mut stderr = io::stderr();
+        if sys::is_writable(stderr.as_fd()) {
             let end = line.len().min(MAX_LINE);
-            nix::unistd::write(stderr.as_fd(), line.get(..end).unwrap_or(line))?;
+            stderr.write_all(line.get(..end).unwrap_or(line))?;
         }
         Ok(line.len())
     }
@@ -40,12 +40,6 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn is_writable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
 }
 
 impl MakeWriter<'_> for Stderr {

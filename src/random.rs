@@ -11,7 +11,12 @@ pub fn bits() -> u64 {
 
 /// A number from 0 to 1, for jitter.
 pub fn fraction() -> f64 {
-    (bits() >> 11) as f64 / (1_u64 << 53) as f64
+    fraction_of(bits())
+}
+
+/// The number from 0 to 1 that such bits make.
+pub fn fraction_of(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// `base` give or take a fifth, so that many containers do not act in step.

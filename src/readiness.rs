@@ -4,6 +4,7 @@ mod http;
 mod notify;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -21,7 +22,9 @@ pub use notify::NotifySocket;
 pub struct ProbeRequest {
     /// The command line.
     pub command: String,
-    /// Where its success goes. When nobody waits any more, the command is killed.
+    /// Its process group is killed after this.
+    pub timeout: Duration,
+    /// Where its success goes; dropped when it took too long.
     pub reply: oneshot::Sender<bool>,
 }
 
@@ -37,7 +40,7 @@ pub async fn run(
     app: AppConfig,
     mut identity: watch::Receiver<Identity>,
     ready: watch::Sender<bool>,
-    notify: Option<NotifySocket>,
+    notify: Arc<Option<NotifySocket>>,
     probes: mpsc::Sender<ProbeRequest>,
 ) {
     let prober = match &app.ready_check {
@@ -45,7 +48,7 @@ pub async fn run(
             ready.send_replace(true);
             return ready.closed().await;
         }
-        ReadyCheck::Notify => return notify::run(notify, ready).await,
+        ReadyCheck::Notify => return notify::run(&notify, ready).await,
         ReadyCheck::Cmd(_) => Prober { app: &app, target: None, probes },
         ReadyCheck::Tcp | ReadyCheck::Http(_) => {
             let target = target(&app, &mut identity).await;
@@ -149,10 +152,8 @@ impl Prober<'_> {
 
     async fn run(&self, command: &str) -> bool {
         let (reply, answer) = oneshot::channel();
-        let request = ProbeRequest { command: command.to_owned(), reply };
-        if self.probes.send(request).await.is_err() {
-            return false;
-        }
-        matches!(timeout(self.app.ready_timeout, answer).await, Ok(Ok(true)))
+        let timeout = self.app.ready_timeout;
+        let request = ProbeRequest { command: command.to_owned(), timeout, reply };
+        self.probes.send(request).await.is_ok() && answer.await == Ok(true)
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, jitter};
 use crate::config::{AppConfig, HaproxyConfig};
-use crate::haproxy::{Client, ClientError, Server};
+use crate::haproxy::{Client, ClientError, Endpoint, Server, Tls};
 use crate::plan::{Me, Memory, Step, View, plan};
 use crate::random;
 use crate::register::{Channels, Desired, Standing, Want};
@@ -41,6 +41,8 @@ pub struct Settings {
     pub app_addr: Option<IpAddr>,
     /// `APP_PORT`.
     pub app_port: Option<u16>,
+    /// `HAPROXY_TLS_…`.
+    pub tls: Option<Tls>,
 }
 
 impl Settings {
@@ -55,6 +57,17 @@ impl Settings {
             reclaim_after: haproxy.reclaim_after,
             app_addr: app.addr,
             app_port: app.port,
+            tls: haproxy.tls.clone(),
+        }
+    }
+
+    /// A client of the socket at `addr`, over TLS where that is configured: then its certificate must
+    /// be for `host`, the name or address that `HAPROXY_SERVER` gives.
+    pub fn client(&self, addr: SocketAddr, host: &str) -> Client {
+        let endpoint = Endpoint::Tcp(addr);
+        match &self.tls {
+            Some(tls) => Client::with_tls(endpoint, tls.clone(), host),
+            None => Client::new(endpoint),
         }
     }
 }
@@ -194,6 +207,9 @@ impl Registrar {
             stat.endpoint == slot.endpoint()
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
+        if !mine {
+            self.notices.changed(slot);
+        }
         let interval = jitter(self.settings.sync_interval, random::fraction());
         Ok(mine.then_some(interval))
     }
@@ -220,7 +236,7 @@ impl Registrar {
 
     /// Takes a step; says where that leaves us and how long to wait before the next read.
     async fn take(&mut self, step: Step) -> Result<(Standing, Duration), TurnError> {
-        tracing::debug!(register = %self.channels.register, ?step);
+        tracing::trace!(register = %self.channels.register, ?step);
         let commands = step.commands();
         if !commands.is_empty() {
             self.client.change(&commands).await?;

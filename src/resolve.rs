@@ -4,6 +4,11 @@
 //! As the C library does it: IP literals, then the hosts file, then the servers of resolv.conf with
 //! its search list. Both files are read anew for every name, since they change while we run.
 
+#![cfg_attr(
+    not(feature = "dns"),
+    allow(dead_code, unused_imports, reason = "registration in DNS uses the rest")
+)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,10 +23,13 @@ mod conf;
 mod exchange;
 mod hosts;
 
+pub(crate) use answer::question;
+pub(crate) use exchange::{connected, exchange, exchange_by_tcp};
+
+use crate::dns::DnsName;
 use crate::random;
-use answer::{Answer, DnsName, question};
+use answer::Answer;
 use conf::Conf;
-use exchange::exchange;
 
 /// Longest time that one name may take, whatever resolv.conf says.
 pub const LONGEST: Duration = Duration::from_secs(15);
@@ -112,6 +120,15 @@ impl Resolver {
             let asked = asked.collect::<Vec<_>>().join(", ");
             Err(Cause::Failed(format!("no answer within {LONGEST:?} from {asked}")))
         })
+    }
+
+    /// What the system's servers answer to a question, as it came, and which of them it was.
+    pub(crate) async fn ask(
+        &self,
+        name: &DnsName,
+        rtype: Rtype,
+    ) -> Result<(SocketAddr, Vec<u8>), String> {
+        self.servers().ask(name, rtype).await
     }
 
     fn servers(&self) -> Servers {

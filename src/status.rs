@@ -1,13 +1,17 @@
 //! `--status` and `--check`: what the servers themselves say about this container.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::config::{Config, HaproxyConfig, Target};
+#[cfg(feature = "dns")]
+use crate::dns::{self, DnsStatus};
 use crate::haproxy::{Client, Endpoint, Server};
+#[cfg(feature = "dns")]
+use crate::register::Identity;
 use crate::registrar::{self, Settings};
 use crate::resolve::Resolver;
 
@@ -16,6 +20,9 @@ use crate::resolve::Resolver;
 pub struct Status {
     /// One for each load balancer.
     pub haproxy: Vec<SlotStatus>,
+    /// The records in DNS, when `DNS_SERVER` or `DNS_ZONE` is set.
+    #[cfg(feature = "dns")]
+    pub dns: Option<DnsStatus>,
     /// Whether the container is registered wherever it should be.
     pub registered: bool,
 }
@@ -56,6 +63,19 @@ pub async fn ask(config: &Config, resolver: &Resolver) -> Status {
         }
         status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
     }
+    #[cfg(feature = "dns")]
+    if let Some(dns) = &config.dns {
+        let slot = status.haproxy.first();
+        let endpoint = slot.and_then(|slot| slot.address);
+        let identity = Identity {
+            addr: config.app.addr.or(endpoint.map(|endpoint| endpoint.ip())),
+            port: config.app.port.or(endpoint.map(|endpoint| endpoint.port())),
+            slot: slot.and_then(|slot| slot.slot.clone()),
+        };
+        let dns = dns::status(dns.clone(), &identity, resolver.clone()).await;
+        status.registered &= dns.registered;
+        status.dns = Some(dns);
+    }
     status
 }
 
@@ -65,13 +85,13 @@ async fn ask_target(
     settings: &Settings,
     resolver: &Resolver,
 ) -> Vec<SlotStatus> {
-    let endpoints = match target {
-        Target::Ip { addr, port } => vec![Endpoint::Tcp(SocketAddr::new(*addr, *port))],
-        Target::Unix(path) => vec![Endpoint::Unix(path.clone())],
+    let client =
+        |addr: IpAddr, port, host: &str| settings.client(SocketAddr::new(addr, port), host);
+    let clients = match target {
+        Target::Ip { addr, port } => vec![client(*addr, *port, &addr.to_string())],
+        Target::Unix(path) => vec![Client::new(Endpoint::Unix(path.clone()))],
         Target::Name { name, port } => match resolver.resolve(name).await {
-            Ok(found) => {
-                found.iter().map(|addr| Endpoint::Tcp(SocketAddr::new(*addr, *port))).collect()
-            }
+            Ok(found) => found.into_iter().map(|addr| client(addr, *port, name)).collect(),
             Err(error) => {
                 let error = Some(error.to_string());
                 return vec![SlotStatus {
@@ -82,16 +102,15 @@ async fn ask_target(
             }
         },
     };
-    let mut slots = Vec::with_capacity(endpoints.len());
-    for endpoint in endpoints {
-        slots.push(ask_haproxy(endpoint, settings).await);
+    let mut slots = Vec::with_capacity(clients.len());
+    for client in clients {
+        slots.push(ask_haproxy(client, settings).await);
     }
     slots
 }
 
-async fn ask_haproxy(endpoint: Endpoint, settings: &Settings) -> SlotStatus {
-    let mut status = SlotStatus { server: endpoint.to_string(), ..Default::default() };
-    let client = Client::new(endpoint);
+async fn ask_haproxy(client: Client, settings: &Settings) -> SlotStatus {
+    let mut status = SlotStatus { server: client.endpoint().to_string(), ..Default::default() };
     if let Err(error) = fill(&mut status, &client, settings).await {
         status.error = Some(error.to_string());
     }
@@ -120,8 +139,25 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "dns")]
+        if let Some(dns) = &self.dns {
+            self.write_haproxy(f)?;
+            return write_dns(f, dns);
+        }
         if self.haproxy.is_empty() {
-            return writeln!(f, "nothing to register with: HAPROXY_SERVER is not set");
+            return writeln!(
+                f,
+                "nothing to register with: neither HAPROXY_SERVER nor DNS_SERVER is set"
+            );
+        }
+        self.write_haproxy(f)
+    }
+}
+
+impl Status {
+    fn write_haproxy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.haproxy.is_empty() {
+            return Ok(());
         }
         let mut rows = vec![["HAPROXY", "SLOT", "ADDRESS", "STATE", "SESSIONS"].map(str::to_owned)];
         for slot in &self.haproxy {
@@ -143,6 +179,26 @@ impl fmt::Display for Status {
             ]);
         }
         write_table(f, &rows)
+    }
+}
+
+#[cfg(feature = "dns")]
+fn write_dns(f: &mut fmt::Formatter<'_>, dns: &DnsStatus) -> fmt::Result {
+    let mut rows = vec![["DNS", "TYPE", "TTL", "DATA", "MINE"].map(str::to_owned)];
+    for record in &dns.records {
+        rows.push([
+            record.name.clone(),
+            record.rtype.clone(),
+            record.ttl.to_string(),
+            record.data.clone(),
+            if record.mine { "yes" } else { "-" }.to_owned(),
+        ]);
+    }
+    write_table(f, &rows)?;
+    match &dns.error {
+        Some(error) => writeln!(f, "{error}"),
+        None if !dns.registered => writeln!(f, "not registered in DNS"),
+        None => Ok(()),
     }
 }
 

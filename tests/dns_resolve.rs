@@ -2,17 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/bind.rs"]
-mod bind;
-#[path = "support/fake_dns.rs"]
-mod fake_dns;
+mod support;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use berth::resolve::{Cause, LONGEST, Resolver};
-use bind::{Bind, ZONE};
-use fake_dns::{FakeDns, Reply, answer, asked, framed, label, silence};
+use support::bind::{Bind, ZONE};
+use support::fake_dns::{FakeDns, Reply, answer, asked, framed, label, silence};
 use tempfile::TempDir;
 
 const A: u16 = 1;

@@ -67,6 +67,16 @@ impl Env {
         self.parse_if(name, expected, |text| text.parse().ok()).unwrap_or(default)
     }
 
+    /// A value that was parsed elsewhere; an error is a complaint that follows the name.
+    pub fn check<T>(&mut self, name: &'static str, parsed: Result<T, String>) -> Option<T> {
+        parsed.map_err(|complaint| self.problem(name, &complaint)).ok()
+    }
+
+    /// Whether a variable has a value, be it a wrong one.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.vars.contains_key(name)
+    }
+
     /// A duration: `250ms`, `5s`, `2m`, or a plain number of seconds.
     pub fn duration(
         &mut self,
@@ -84,7 +94,7 @@ impl Env {
     /// A secret: from `NAME`, or from the file that `NAME_FILE` names.
     pub fn secret(&mut self, name: &'static str, file: &'static str) -> Option<String> {
         let direct = self.text(name);
-        let path = self.path(file)?;
+        let Some(path) = self.path(file) else { return direct };
         if direct.is_some() {
             self.problem(file, &format!("is set as well as {name}, expected one of them"));
             return None;
@@ -100,7 +110,12 @@ impl Env {
 
     /// Notes that a variable is wrong: `complaint` follows its name.
     pub fn problem(&mut self, name: &str, complaint: &str) {
-        self.problems.push(format!("{name} {complaint}"));
+        self.complain(format!("{name} {complaint}"));
+    }
+
+    /// Notes a problem in a sentence that starts with the variable's name.
+    pub fn complain(&mut self, sentence: String) {
+        self.problems.push(sentence);
     }
 
     /// Variables that look like ours and are not. An unknown `HAPROXY_…` that resembles nothing of

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
@@ -19,6 +19,7 @@ use super::codec::ReplyCodec;
 use super::command::Command;
 use super::server::{self, Server};
 use super::stat::{ServerStat, StatTable};
+use super::tls::{self, Refusal, Session, Tls};
 use super::{TableError, excerpt};
 
 /// Longest time that one exchange may take: a stats socket with all its connections taken accepts
@@ -54,6 +55,15 @@ pub enum ClientError {
     /// The connection broke, or the answer was too long or not text.
     #[error("{0}")]
     Exchange(#[source] io::Error),
+    /// There is no trust between us, or no TLS.
+    #[error("{0}")]
+    Tls(#[from] Refusal),
+    /// Nobody shook hands in time, as a plain stats socket would not.
+    #[error(
+        "no TLS handshake within {}s; is it a plain stats socket, or are all its connections taken?",
+        .0.as_secs()
+    )]
+    NoHandshake(Duration),
     /// Nobody answered in time.
     #[error("no answer within {}s; are all its connections taken (stats maxconn)?", .0.as_secs())]
     TimedOut(Duration),
@@ -64,6 +74,12 @@ pub enum ClientError {
         got: usize,
         /// Answers that were due.
         want: usize,
+    },
+    /// The connection was closed without a word.
+    #[error("the connection was closed without an answer; {}", closed(*.tls))]
+    Closed {
+        /// Whether it was over TLS.
+        tls: bool,
     },
     /// HAProxy refused a command.
     #[error("'{command}' was refused: {reply}{}", hint(.reply))]
@@ -76,6 +92,13 @@ pub enum ClientError {
     /// An answer that makes no sense.
     #[error(transparent)]
     Table(#[from] TableError),
+}
+
+fn closed(tls: bool) -> &'static str {
+    match tls {
+        true => "does the proxy in front reach the stats socket?",
+        false => "is this its stats socket, and one without TLS? (else set HAPROXY_TLS_CA)",
+    }
 }
 
 fn hint(reply: &str) -> &'static str {
@@ -99,12 +122,21 @@ pub struct Exchange {
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
+    tls: Option<Session>,
 }
 
 impl Client {
     /// A client of the socket at `endpoint`.
     pub fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+        Self { endpoint, tls: None }
+    }
+
+    /// A client that talks TLS to the socket at `endpoint`, whose certificate must be for `host`: a
+    /// name or an IP address. In the file system TLS has no place; who may open a Unix socket is
+    /// said by its permissions.
+    pub fn with_tls(endpoint: Endpoint, tls: Tls, host: &str) -> Self {
+        let session = matches!(endpoint, Endpoint::Tcp(_)).then(|| Session::new(tls, host));
+        Self { endpoint, tls: session }
     }
 
     /// Where it connects to.
@@ -114,24 +146,38 @@ impl Client {
 
     /// Sends `commands` on one line and reads their replies.
     pub async fn exchange(&self, commands: &[Command<'_>]) -> Result<Exchange, ClientError> {
-        timeout(EXCHANGE_TIMEOUT, self.connect_and_talk(commands))
-            .await
-            .map_err(|_| ClientError::TimedOut(EXCHANGE_TIMEOUT))?
+        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
+        let late = |_| ClientError::TimedOut(EXCHANGE_TIMEOUT);
+        let (mut stream, local) = self.connect(deadline).await?;
+        match timeout_at(deadline, talk(&mut *stream, commands)).await.map_err(late)? {
+            Ok(replies) => Ok(Exchange { replies, local }),
+            Err(ClientError::Cut { got: 0, .. }) => {
+                Err(ClientError::Closed { tls: self.tls.is_some() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    async fn connect_and_talk(&self, commands: &[Command<'_>]) -> Result<Exchange, ClientError> {
-        match &self.endpoint {
+    /// A connection that commands may be sent on, and our own address on it.
+    async fn connect(
+        &self,
+        deadline: Instant,
+    ) -> Result<(Box<dyn Stream>, Option<IpAddr>), ClientError> {
+        let late = |_| ClientError::TimedOut(EXCHANGE_TIMEOUT);
+        let addr = match &self.endpoint {
+            Endpoint::Tcp(addr) => addr,
             Endpoint::Unix(path) => {
-                let mut stream = UnixStream::connect(path).await.map_err(ClientError::Connect)?;
-                Ok(Exchange { replies: talk(&mut stream, commands).await?, local: None })
+                let stream = timeout_at(deadline, UnixStream::connect(path)).await.map_err(late)?;
+                return Ok((Box::new(stream.map_err(ClientError::Connect)?), None));
             }
-            Endpoint::Tcp(addr) => {
-                let mut stream = TcpStream::connect(addr).await.map_err(ClientError::Connect)?;
-                let local = stream.local_addr().map_err(ClientError::Connect)?;
-                let replies = talk(&mut stream, commands).await?;
-                Ok(Exchange { replies, local: Some(local.ip().to_canonical()) })
-            }
-        }
+        };
+        let stream = timeout_at(deadline, TcpStream::connect(addr)).await.map_err(late)?;
+        let stream = stream.map_err(ClientError::Connect)?;
+        let local = stream.local_addr().map_err(ClientError::Connect)?.ip().to_canonical();
+        let Some(tls) = &self.tls else { return Ok((Box::new(stream), Some(local))) };
+        let handshake = timeout_at(deadline, tls.connect(stream)).await;
+        let stream = handshake.map_err(|_| ClientError::NoHandshake(EXCHANGE_TIMEOUT))??;
+        Ok((Box::new(stream), Some(local)))
     }
 
     /// Sends commands that change something; the first one refused is an error.
@@ -179,21 +225,31 @@ async fn talk(
     let words: Vec<_> = commands.iter().map(Command::to_string).collect();
     let line = words.join("; ") + "\n";
     tracing::trace!(line = line.trim_end(), "send");
-    stream.write_all(line.as_bytes()).await.map_err(ClientError::Exchange)?;
-    stream.flush().await.map_err(ClientError::Exchange)?;
+    // In TLS 1.3 the server refuses our certificate only after our side of the handshake is done: what
+    // it said is then to be read although nothing can be written any more.
+    let written = async {
+        stream.write_all(line.as_bytes()).await?;
+        stream.flush().await
+    }
+    .await;
     let mut frames = FramedRead::with_capacity(stream, ReplyCodec::new(MAX_ANSWER), 4096);
     let mut replies = Vec::with_capacity(commands.len());
     while replies.len() < commands.len() {
         match frames.next().await {
             Some(Ok(reply)) => replies.push(reply),
-            Some(Err(error)) => return Err(ClientError::Exchange(error)),
+            Some(Err(error)) => return Err(broken(error)),
             None => {
+                written.map_err(broken)?;
                 return Err(ClientError::Cut { got: replies.len(), want: commands.len() });
             }
         }
     }
     tracing::trace!(?replies, "received");
     Ok(replies)
+}
+
+fn broken(error: io::Error) -> ClientError {
+    tls::refusal(error).map_or_else(ClientError::Exchange, ClientError::Tls)
 }
 
 #[cfg(test)]

@@ -38,8 +38,9 @@ impl NotifySocket {
 /// A datagram may be this long; more of it is cut off.
 const MAX_DATAGRAM: usize = 4096;
 
-pub(super) async fn run(socket: Option<NotifySocket>, ready: watch::Sender<bool>) {
-    let Some(socket) = socket.and_then(|notify| UnixDatagram::from_std(notify.socket).ok()) else {
+pub(super) async fn run(socket: &Option<NotifySocket>, ready: watch::Sender<bool>) {
+    let socket = socket.as_ref().and_then(|notify| notify.socket.try_clone().ok());
+    let Some(socket) = socket.and_then(|socket| UnixDatagram::from_std(socket).ok()) else {
         warn!("READY_CHECK=notify: no socket could be bound, hence the app is never ready");
         return ready.closed().await;
     };

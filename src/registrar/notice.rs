@@ -56,6 +56,15 @@ impl Notices {
         }
     }
 
+    /// The slot that was held is no longer, or not in rotation; what follows will be said.
+    pub(super) fn changed(&mut self, slot: &Server) {
+        if self.said == Said::Claimed(Arc::clone(&slot.name)) {
+            let (backend, slot) = (&slot.backend, &slot.name);
+            info!(register = %self.register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
+            self.said = Said::Nothing;
+        }
+    }
+
     pub(super) fn operator(&mut self, slot: &Server) {
         if self.changes(Said::Operator(Arc::clone(&slot.name))) {
             let (backend, slot) = (&slot.backend, &slot.name);
@@ -71,9 +80,15 @@ impl Notices {
     }
 
     pub(super) fn released(&mut self, releases: &[Release]) {
-        for release in releases {
-            let (backend, slot) = (&release.slot.backend, &release.slot.name);
-            info!(register = %self.register, %backend, %slot, "released");
+        match releases {
+            [release] => {
+                let (backend, slot) = (&release.slot.backend, &release.slot.name);
+                info!(register = %self.register, %backend, %slot, "released");
+            }
+            several => {
+                let slots = several.len();
+                info!(register = %self.register, slots, "released slots that nobody is behind");
+            }
         }
         self.said = Said::Nothing;
     }

@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 
 use domain::base::iana::{Rcode, Rtype};
-use domain::base::{Message, MessageBuilder, Name, ToName};
+use domain::base::{Message, MessageBuilder, ToName};
 use domain::rdata::{A, Aaaa, Cname};
 
-/// A domain name of our own.
-pub(crate) type DnsName = Name<Vec<u8>>;
+use crate::dns::DnsName;
 
 /// Aliases in a row that are followed within one answer.
 const LONGEST_CHAIN: usize = 16;

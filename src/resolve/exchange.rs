@@ -34,7 +34,20 @@ pub(crate) async fn exchange(
             return Ok(answer);
         }
     }
-    timeout_at(deadline, by_tcp(server, request))
+    by_tcp(server, request, deadline).await
+}
+
+/// Sends `request` by TCP alone and returns the bytes of the answer to it, within `patience`.
+pub(crate) async fn exchange_by_tcp(
+    server: SocketAddr,
+    request: &[u8],
+    patience: Duration,
+) -> io::Result<Vec<u8>> {
+    by_tcp(server, request, Instant::now() + patience).await
+}
+
+async fn by_tcp(server: SocketAddr, request: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+    timeout_at(deadline, over_stream(server, request))
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
@@ -70,7 +83,7 @@ async fn by_udp(
 }
 
 /// A socket on a random port that takes datagrams from `server` alone.
-async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -80,7 +93,7 @@ async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn by_tcp(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
+async fn over_stream(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(request.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut framed = Vec::with_capacity(2 + request.len());

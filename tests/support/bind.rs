@@ -1,16 +1,14 @@
 //! A real BIND 9 on a free port, with dynamic zones and keys of the tests' own.
 
-// Shared by test binaries, each of which uses a part.
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
-
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::{Port, eventually};
 
 /// The zone that the tests register in.
 pub const ZONE: &str = "berth.test";
@@ -85,7 +83,7 @@ impl Bind {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        wait_for("BIND to answer", || !self.dig(ZONE, "SOA").is_empty());
+        eventually("BIND answers", || !self.dig(ZONE, "SOA").is_empty());
     }
 
     /// Ends the server with SIGTERM, so that it writes its zones.
@@ -148,13 +146,14 @@ impl Bind {
     }
 
     /// Sends an update as an operator would; the lines between `zone` and `send`.
-    pub fn nsupdate(&self, zone: &str, lines: &str) -> Output {
+    pub fn nsupdate(&self, zone: &str, lines: &str) {
         let script = self.path("update");
         let text =
             format!("server {} {}\nzone {zone}\n{lines}\nsend\n", self.addr.ip(), self.addr.port());
         fs::write(&script, text).unwrap();
         let mut nsupdate = Command::new("nsupdate");
-        run(nsupdate.arg("-k").arg(self.key_file()).arg(&script))
+        let output = run(nsupdate.arg("-k").arg(self.key_file()).arg(&script));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// What the server has logged since it started.
@@ -186,15 +185,6 @@ pub fn installed(command: &str) -> bool {
     found
 }
 
-/// Waits until `condition` holds, and fails after half a minute.
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn zone_file(addr: SocketAddr) -> String {
     format!(
         "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns.{ZONE}.\nns A {}\n",
@@ -202,17 +192,14 @@ fn zone_file(addr: SocketAddr) -> String {
     )
 }
 
-/// A port below the range that the kernel gives to clients, so that it stays free until BIND has it
-/// (which listens only on addresses that an interface has, hence not on all of 127.0.0.0/8).
+/// BIND listens only on addresses that an interface has, hence not on all of 127.0.0.0/8.
 fn free_address() -> SocketAddr {
-    for _ in 0..1000 {
-        let port = 10_000 + (berth::random::bits() % 20_000) as u16;
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if UdpSocket::bind(addr).is_ok() && TcpListener::bind(addr).is_ok() {
+    loop {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, Port::free().0));
+        if UdpSocket::bind(addr).is_ok() {
             return addr;
         }
     }
-    panic!("no port that is free for UDP and TCP");
 }
 
 fn signal(child: &Child, name: &str) {

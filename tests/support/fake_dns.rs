@@ -1,8 +1,5 @@
 //! A DNS server for the faults that a real one does not show on request.
 
-// Shared by test binaries, each of which uses a part.
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
-
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;

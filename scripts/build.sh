@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Builds dist/berth and dist/berth-scaler: static, stripped, for size.
+#   scripts/build.sh [x86_64|aarch64] [agent|scaler]...   default: this machine's kind, both
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+
+arch=$(uname -m)
+case "${1:-}" in x86_64 | aarch64) arch=$1 && shift ;; esac
+parts=("${@:-agent}")
+need gcc libc6-dev
+need_rust
+
+flags=()
+if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
+  target=$arch-unknown-linux-musl
+  if [ "$arch" = "$(uname -m)" ]; then
+    # C parts of dependencies need musl's headers.
+    need musl-tools
+  else
+    need "gcc-${arch//_/-}-linux-gnu"
+    cross=$arch-linux-gnu-gcc
+    # Rust brings musl and the linker; the C compiler only has to make objects for it.
+    export "CC_${arch}_unknown_linux_musl=$cross" "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_MUSL_LINKER=rust-lld"
+  fi
+else
+  echo "no musl target for this Rust, building with a static glibc"
+  target=$arch-unknown-linux-gnu
+  [ "$arch" = "$(uname -m)" ] || rustup target add "$target"
+  flags=(-C target-feature=+crt-static)
+  [ "$arch" = "$(uname -m)" ] || {
+    need "gcc-${arch//_/-}-linux-gnu"
+    export "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_GNU_LINKER=$arch-linux-gnu-gcc"
+  }
+fi
+
+packages=()
+for part in "${parts[@]}"; do
+  case $part in
+    agent) packages+=(-p berth) ;;
+    scaler) packages+=(-p berth-scaler) ;;
+    *) echo "usage: scripts/build.sh [x86_64|aarch64] [agent|scaler]..." >&2 && exit 64 ;;
+  esac
+done
+[ ${#flags[@]} = 0 ] || export RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}"
+cargo build --quiet --locked --profile dist --target "$target" --bins "${packages[@]}"
+
+out=dist
+[ "$arch" = "$(uname -m)" ] || out=dist/$arch
+mkdir -p "$out"
+for part in "${parts[@]}"; do
+  name=berth
+  [ "$part" = agent ] || name=berth-scaler
+  cp "target/$target/dist/$name" "$out/.$name.new"
+  mv "$out/.$name.new" "$out/$name"
+  printf '%s  %s, static, %s bytes\n' "$out/$name" "$target" "$(stat -c %s "$out/$name")"
+done

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Every check, and all that it needs. `scripts/test.sh quick` leaves out what takes minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+
+quick=${1:-}
+step() { printf '\n== %s\n' "$*"; }
+
+step "set up"
+need gcc libc6-dev haproxy bind9 bind9-dnsutils nghttp2-client wrk socat perl procps util-linux
+need_rust
+rustup component add clippy rustfmt >/dev/null 2>&1 || true
+
+step "format"
+cargo fmt --all --check
+
+step "lint"
+cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+
+step "tests"
+cargo build --quiet --locked --examples
+cargo test --quiet --locked --workspace
+
+if [ "$quick" != quick ]; then
+  step "documentation"
+  RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
+
+  step "static binary"
+  scripts/build.sh agent
+  tests/static.sh dist/berth
+fi
+
+step "all passed"

@@ -1,0 +1,192 @@
+//! Leaving without dropping a request, and leaving in time.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::agent::{Agent, Running, hello, signal};
+use support::haproxy::{ARTICLE, Haproxy, http_get};
+use support::{Port, eventually, stays};
+
+/// An agent that is served, and where its app listens.
+fn serving(haproxy: &Haproxy, env: &[(&str, &str)]) -> (Running, SocketAddr) {
+    let port = Port::free();
+    let agent = env
+        .iter()
+        .fold(Agent::hello(haproxy, "one", port), |agent, (name, value)| agent.env(name, value))
+        .start();
+    eventually("served", || haproxy.get("/") == "hello from one\n");
+    (agent, SocketAddr::from(([127, 0, 0, 1], port.0)))
+}
+
+/// A request through the frontend that takes `ms`; returns once HAProxy works on it.
+fn request(haproxy: &Haproxy, ms: u64) -> thread::JoinHandle<String> {
+    let http = SocketAddr::from(([127, 0, 0, 1], haproxy.http.0));
+    let request = thread::spawn(move || http_get(http, &format!("/sleep/{ms}")));
+    eventually("HAProxy works on the request", || {
+        haproxy.command("show stat webapp 4 -1").lines().any(|row| {
+            let cells: Vec<_> = row.split(',').collect();
+            cells.get(4) == Some(&"1") && !row.starts_with('#')
+        })
+    });
+    request
+}
+
+#[test]
+fn a_running_request_ends_before_the_app_is_stopped() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (mut agent, at) = serving(&haproxy, &[]);
+    let request = request(&haproxy, 1500);
+    agent.signal("TERM");
+    eventually("out of rotation", || haproxy.ready().is_empty());
+    assert_eq!(haproxy.get("/"), "status 503", "no new request");
+    assert_eq!(http_get(at, "/"), "hello from one\n", "the app itself serves on");
+    assert_eq!(request.join().unwrap(), "hello from one\n");
+    assert_eq!(agent.wait(), 143);
+    assert!(haproxy.servers().iter().all(|server| server.admin.in_maint()));
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_the_request_with_it() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (mut agent, _) = serving(&haproxy, &[("DRAIN_TIMEOUT", "500ms")]);
+    let request = request(&haproxy, 60_000);
+    assert_eq!(agent.stop(), 143);
+    assert_eq!(request.join().unwrap(), "status 502");
+    assert!(haproxy.servers().iter().all(|server| server.admin.in_maint()));
+}
+
+#[test]
+fn a_second_signal_skips_the_drain() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (mut agent, _) = serving(&haproxy, &[("DRAIN_TIMEOUT", "1h")]);
+    let request = request(&haproxy, 60_000);
+    agent.signal("TERM");
+    eventually("draining", || haproxy.ready().is_empty());
+    stays("draining", || http_get_is_pending(&request));
+    assert_eq!(agent.stop(), 143);
+    assert_eq!(request.join().unwrap(), "status 502");
+    assert!(haproxy.servers().iter().all(|server| server.admin.in_maint()));
+}
+
+fn http_get_is_pending(request: &thread::JoinHandle<String>) -> bool {
+    !request.is_finished()
+}
+
+#[test]
+fn several_haproxys_drain_at_once() {
+    let haproxys = [Haproxy::start(ARTICLE), Haproxy::start(ARTICLE)];
+    let list = haproxys.each_ref().map(|haproxy| format!("127.0.0.1:{}", haproxy.stats)).join(",");
+    let (mut agent, _) = serving(&haproxys[0], &[("HAPROXY_SERVER", &list)]);
+    eventually("served by both", || haproxys[1].get("/") == "hello from one\n");
+    let requests = [request(&haproxys[0], 800), request(&haproxys[1], 1200)];
+    agent.signal("TERM");
+    for haproxy in &haproxys {
+        eventually("out of rotation", || haproxy.ready().is_empty());
+    }
+    for request in requests {
+        assert_eq!(request.join().unwrap(), "hello from one\n");
+    }
+    assert_eq!(agent.wait(), 143);
+}
+
+#[test]
+fn a_haproxy_that_hangs_or_is_gone_does_not_hold_up_the_stop() {
+    for gone in [true, false] {
+        let mut haproxy = Haproxy::start(ARTICLE);
+        let (mut agent, _) = serving(&haproxy, &[]);
+        if gone {
+            haproxy.kill();
+        } else {
+            signal(haproxy.pid() as i32, "STOP");
+        }
+        let stopped = Instant::now();
+        assert_eq!(agent.stop(), 143);
+        assert!(stopped.elapsed() < Duration::from_secs(6), "DRAIN_TIMEOUT and a second");
+    }
+}
+
+#[test]
+fn an_app_that_ends_by_itself_is_out_at_once() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (mut agent, at) = serving(&haproxy, &[]);
+    http_get(at, "/exit/7");
+    assert_eq!(agent.wait(), 7);
+    assert!(haproxy.ready().is_empty(), "before the agent itself has left");
+}
+
+#[test]
+fn an_app_that_turns_unready_is_drained_and_comes_back() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let env = [
+        ("READY_CHECK", "http:/health"),
+        ("READY_INTERVAL", "100ms"),
+        ("READY_FALL", "2"),
+        ("READY_RISE", "2"),
+    ];
+    let (mut agent, at) = serving(&haproxy, &env);
+    let slot = haproxy.ready_at(&at.to_string());
+    for _ in 0..2 {
+        http_get(at, "/health/503");
+        eventually("drained", || haproxy.ready().is_empty());
+        let drained = |server: &&berth::haproxy::Server| server.admin.in_drain();
+        assert_eq!(haproxy.servers().iter().filter(drained).count(), 1, "it keeps its slot");
+        http_get(at, "/health/200");
+        eventually("back", || haproxy.ready_at(&at.to_string()) == slot);
+    }
+    assert_eq!(agent.stop(), 143);
+}
+
+#[test]
+fn a_check_that_fails_once_changes_nothing() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("count").display().to_string();
+    // Every third check fails.
+    let check = format!("cmd:echo >> {count}; test $(($(wc -l < {count}) % 3)) -ne 0");
+    let port = Port::free();
+    let agent = Agent::new(&[hello().to_str().unwrap()])
+        .at(&haproxy)
+        .env("PORT", port)
+        .env("APP_PORT", port)
+        .env("READY_CHECK", check)
+        .env("READY_INTERVAL", "100ms")
+        .env("READY_FALL", "2")
+        .start();
+    eventually("claimed", || haproxy.ready().len() == 1);
+    stays("in rotation", || haproxy.ready().len() == 1);
+    let checks = std::fs::read_to_string(&count).unwrap().lines().count();
+    assert!(checks > 6, "{checks} checks");
+    drop(agent);
+}
+
+#[test]
+fn a_check_that_hangs_is_killed_and_counts_as_a_failure() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let dir = tempfile::tempdir().unwrap();
+    let (slow, pids) = (dir.path().join("slow"), dir.path().join("pids"));
+    let check = format!(
+        "cmd:if test -e {}; then echo $$ >> {}; sleep 1000; fi",
+        slow.display(),
+        pids.display()
+    );
+    let env = [
+        ("READY_CHECK", check.as_str()),
+        ("READY_INTERVAL", "100ms"),
+        ("READY_TIMEOUT", "200ms"),
+        ("READY_FALL", "2"),
+    ];
+    let (mut agent, at) = serving(&haproxy, &env);
+    std::fs::write(&slow, "").unwrap();
+    eventually("drained", || haproxy.ready().is_empty());
+    std::fs::remove_file(&slow).unwrap();
+    eventually("back", || haproxy.ready_at(&at.to_string()).len() == 1);
+    for pid in std::fs::read_to_string(&pids).unwrap().lines() {
+        let group = format!("/proc/{pid}");
+        eventually("the check's processes are gone", || !std::path::Path::new(&group).exists());
+    }
+    assert_eq!(agent.stop(), 143);
+}

@@ -1,0 +1,103 @@
+//! What the app finds open, and what Berth keeps open.
+
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use crate::process::{Running, finish, roles, script, until, wrapped};
+
+#[test]
+fn input_and_output_pass_through() {
+    for role in roles() {
+        let mut command = wrapped(role, &["cat"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let sent = vec![b'x'; 1 << 20];
+        let copy = sent.clone();
+        let writer = thread::spawn(move || stdin.write_all(&copy));
+        let mut received = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut received).unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(received, sent);
+    }
+}
+
+#[test]
+fn closed_standard_descriptors_reach_the_app_closed() {
+    // Tells, in `told`, which of 0, 1 and 2 the app has.
+    let look = "open=; for fd in 0 1 2; do
+        if [ -e /proc/$$/fd/$fd ]; then open=$open$fd; fi; done; echo \"open:$open\" > told";
+    for role in roles() {
+        for (closed, open) in
+            [(&[][..], "012"), (&[0], "12"), (&[1], "02"), (&[2], "01"), (&[0, 1, 2], "")]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let mut command = script(role, look);
+            command.current_dir(&folder).stdout(Stdio::null());
+            close(&mut command, closed);
+            assert_eq!(command.status().unwrap().code(), Some(0), "{role:?} {closed:?}");
+            let told = std::fs::read_to_string(folder.path().join("told")).unwrap();
+            assert_eq!(told, format!("open:{open}\n"), "{role:?}");
+        }
+    }
+}
+
+#[test]
+fn berth_without_standard_descriptors_fails_all_the_same() {
+    let mut command = wrapped(crate::process::Role::PROCESS, &["nosuch"]);
+    command.stdout(Stdio::null());
+    close(&mut command, &[0, 1, 2]);
+    assert_eq!(command.status().unwrap().code(), Some(127));
+}
+
+#[test]
+fn an_inherited_descriptor_is_the_apps_alone() {
+    for role in roles() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command = script(role, "echo kept >&9; exec 9>&-; echo closed; exec sleep 1000");
+        let inherited = writer.as_raw_fd();
+        let prepare = move || {
+            // SAFETY: a system call on integers.
+            unsafe { libc::dup2(inherited, 9) };
+            Ok(())
+        };
+        // SAFETY: a system call only.
+        unsafe { command.pre_exec(prepare) };
+        let running = Running::start(&mut command);
+        drop(writer);
+        running.expect("closed");
+        // unshare holds its copy for as long as it runs: count Berth's own there.
+        let berth = running.berth(role);
+        until("Berth to close its copy", || {
+            (!std::path::Path::new(&format!("/proc/{berth}/fd/9")).exists()).then_some(())
+        });
+        if !role.pid_1 {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "kept\n");
+        }
+    }
+}
+
+#[test]
+fn output_of_pid_1_stays_reachable() {
+    for role in roles() {
+        let finished = finish(&mut script(role, "echo logged > /proc/$PPID/fd/1"));
+        assert_eq!(finished.stdout, "logged\n", "{}", finished.stderr);
+    }
+}
+
+fn close(command: &mut Command, closed: &'static [i32]) {
+    let prepare = move || {
+        for fd in closed {
+            // SAFETY: takes an integer.
+            unsafe { libc::close(*fd) };
+        }
+        Ok(())
+    };
+    // SAFETY: system calls only.
+    unsafe { command.pre_exec(prepare) };
+}

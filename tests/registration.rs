@@ -1,0 +1,302 @@
+//! The main job on a real HAProxy: served, held, given back.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use support::agent::{Agent, berth, hello};
+use support::haproxy::{ARTICLE, Haproxy, http_get};
+use support::{Port, eventually, stays};
+
+#[test]
+fn the_articles_three_variables_are_enough() {
+    let port = Port::free();
+    let haproxy = Haproxy::start(&ARTICLE.replace("3128", &port.to_string()));
+    let mut agent = Agent::new(&[hello().to_str().unwrap()])
+        .env("NAME", "one")
+        .env("PORT", port)
+        .env("HAPROXY_SERVER", "localhost")
+        .env("HAPROXY_PORT", haproxy.stats)
+        .env("NODE_COUNT", 100)
+        .start();
+    eventually("served through the frontend", || haproxy.get("/") == "hello from one\n");
+    assert_eq!(haproxy.ready_at(&format!("127.0.0.1:{port}")).len(), 1);
+    assert_eq!(agent.stop(), 143);
+    assert!(haproxy.ready().is_empty(), "{:?}", haproxy.ready());
+    assert!(haproxy.servers().iter().all(|s| s.addr.unwrap().is_unspecified()));
+}
+
+#[test]
+fn the_slot_is_free_after_a_stop_and_after_a_crash_of_the_app() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let port = Port::free();
+    let at = format!("127.0.0.1:{port}");
+    for path in ["", "/exit/3"] {
+        let mut agent = Agent::hello(&haproxy, "one", port).start();
+        eventually("claimed", || !haproxy.ready_at(&at).is_empty());
+        if path.is_empty() {
+            assert_eq!(agent.stop(), 143);
+        } else {
+            http_get(at.parse().unwrap(), path);
+            assert_eq!(agent.wait(), 3);
+        }
+        let servers = haproxy.servers();
+        assert!(servers.iter().all(|server| server.endpoint() != Some(at.parse().unwrap())));
+        assert!(servers.iter().all(|server| server.admin.in_maint() && server.weight == 1));
+        assert!(servers.iter().all(|server| server.port == Some(3128)), "the template's port");
+    }
+}
+
+#[test]
+fn neighbours_on_one_address_hold_their_slots_side_by_side() {
+    let ports = [Port::free(), Port::free()];
+    // One of them listens where the template's untouched slots point to.
+    let haproxy = Haproxy::start(&ARTICLE.replace("3128", &ports[0].to_string()));
+    let agents: Vec<_> = ports
+        .iter()
+        .map(|port| Agent::hello(&haproxy, &format!("on {port}"), *port).start())
+        .collect();
+    let slots = || ports.map(|port| haproxy.ready_at(&format!("127.0.0.1:{port}")));
+    eventually("both claimed", || slots().iter().all(|slots| slots.len() == 1));
+    let before = slots();
+    stays("the same slots", || slots() == before);
+    assert_eq!(haproxy.ready().len(), 2);
+    for agent in &agents {
+        assert_eq!(agent.log().matches("in rotation").count(), 1, "{}", agent.log());
+    }
+}
+
+#[test]
+fn a_unix_socket_will_do() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let port = Port::free();
+    let mut agent = Agent::hello(&haproxy, "one", port)
+        .env("HAPROXY_SERVER", format!("unix:{}/stats.sock", haproxy.dir().display()))
+        .env("APP_ADDR", "127.0.0.1")
+        .start();
+    eventually("served", || haproxy.get("/") == "hello from one\n");
+    assert_eq!(agent.stop(), 143);
+    assert!(haproxy.ready().is_empty());
+}
+
+#[test]
+fn ipv6_will_do() {
+    let stats = Port::free();
+    let haproxy = Haproxy::with_global(
+        "haproxy".into(),
+        &format!("stats socket ipv6@[::1]:{stats} level admin"),
+        &format!("backend webapp\n  {ARTICLE}\n"),
+    );
+    let port = Port::free();
+    let mut agent = Agent::hello(&haproxy, "six", port)
+        .env("ADDR", "[::]")
+        .env("HAPROXY_SERVER", format!("[::1]:{stats}"))
+        .start();
+    eventually("served", || haproxy.get("/") == "hello from six\n");
+    assert_eq!(haproxy.ready_at(&format!("[::1]:{port}")).len(), 1);
+    agent.stop();
+    assert!(haproxy.ready().is_empty());
+}
+
+#[test]
+fn nothing_is_claimed_before_the_app_is_ready() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (dir, port) = (tempfile::tempdir().unwrap(), Port::free());
+    let flag = dir.path().join("ready");
+    let checks =
+        ["tcp".to_owned(), "http:/health".to_owned(), format!("cmd:test -e {}", flag.display())];
+    for check in checks {
+        let agent = Agent::hello(&haproxy, "late", port)
+            .env("READY_CHECK", &check)
+            .env("START_AFTER_MS", 700)
+            .start();
+        let started = Instant::now();
+        while http_get(format!("127.0.0.1:{port}").parse().unwrap(), "/") != "hello from late\n" {
+            assert!(haproxy.ready().is_empty(), "{check}: claimed before the app listens");
+            assert!(started.elapsed() < support::DEADLINE);
+        }
+        if check.starts_with("cmd:") {
+            assert!(haproxy.ready().is_empty());
+            std::fs::write(&flag, "").unwrap();
+        }
+        eventually("served", || haproxy.get("/") == "hello from late\n");
+        drop(agent);
+        haproxy.command("set server webapp/node1 state maint");
+        for server in haproxy.ready() {
+            let name = format!("webapp/{}", server.name);
+            haproxy.command(&format!("set server {name} state maint"));
+            haproxy.command(&format!("set server {name} addr 0.0.0.0 port 3128"));
+        }
+    }
+}
+
+#[test]
+fn an_app_can_say_by_itself_that_it_is_ready() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let dir = tempfile::tempdir().unwrap();
+    let flag = dir.path().join("go");
+    let script = format!(
+        r#"while ! test -e {}; do sleep 0.02; done
+           perl -MSocket -e 'my $n = $ENV{{NOTIFY_SOCKET}}; $n =~ s/^@/\0/;
+             socket(S, AF_UNIX, SOCK_DGRAM, 0); send(S, "READY=1\n", 0, sockaddr_un($n)) or die'
+           exec sleep 1000"#,
+        flag.display()
+    );
+    let mut agent = Agent::new(&["sh", "-c", &script])
+        .at(&haproxy)
+        .env("READY_CHECK", "notify")
+        .env("APP_PORT", 1)
+        .start();
+    stays("nothing claimed", || haproxy.ready().is_empty());
+    std::fs::write(&flag, "").unwrap();
+    eventually("claimed", || haproxy.ready().len() == 1);
+    assert_eq!(agent.stop(), 143);
+}
+
+#[test]
+fn a_haproxy_that_comes_later_is_found() {
+    let mut haproxy = Haproxy::start(ARTICLE);
+    haproxy.kill();
+    let port = Port::free();
+    let agent = Agent::hello(&haproxy, "early", port).start();
+    let at = format!("127.0.0.1:{port}").parse().unwrap();
+    eventually("the app serves", || http_get(at, "/") == "hello from early\n");
+    eventually("the failure is logged", || agent.log().contains("cannot register"));
+    stays("one line", || agent.log().matches("cannot register").count() == 1);
+    haproxy.restart();
+    eventually("served", || haproxy.get("/") == "hello from early\n");
+    eventually("logged", || agent.log().contains("answers again"));
+    assert_eq!(agent.log().lines().count(), 3, "{}", agent.log());
+}
+
+#[test]
+fn a_haproxy_that_restarts_blank_gets_its_slots_back() {
+    let mut haproxy = Haproxy::start(ARTICLE);
+    let port = Port::free();
+    let agent = Agent::hello(&haproxy, "one", port).start();
+    let at = format!("127.0.0.1:{port}");
+    eventually("claimed", || haproxy.ready_at(&at).len() == 1);
+    let before = haproxy.ready_at(&at);
+    haproxy.restart();
+    eventually("claimed again", || haproxy.ready_at(&at) == before);
+    drop(agent);
+}
+
+/// A listener that does to every connection what a broken HAProxy might.
+fn broken_haproxy(answer: fn(std::net::TcpStream)) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+    port
+}
+
+fn hang(mut stream: std::net::TcpStream) {
+    let _ = stream.read_to_end(&mut Vec::new());
+}
+
+fn garbage(mut stream: std::net::TcpStream) {
+    let _ = stream.write_all(b"\x00\xff\xfe\r\nHTTP/1.1 400 Bad Request\n\n\n\n");
+}
+
+fn too_much(mut stream: std::net::TcpStream) {
+    let chunk = [b'x'; 1 << 16];
+    for _ in 0..(100 << 20) / chunk.len() {
+        if stream.write_all(&chunk).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_haproxy_out_of_its_mind_holds_nobody_up() {
+    for broken in [hang, garbage, too_much] {
+        let stats = broken_haproxy(broken);
+        let port = Port::free();
+        let mut agent = Agent::new(&[hello().to_str().unwrap()])
+            .env("NAME", "alone")
+            .env("PORT", port)
+            .env("APP_PORT", port)
+            .env("HAPROXY_SERVER", "127.0.0.1")
+            .env("HAPROXY_PORT", stats)
+            .start();
+        let at = format!("127.0.0.1:{port}").parse().unwrap();
+        eventually("the app serves", || http_get(at, "/") == "hello from alone\n");
+        eventually("the failure is logged", || agent.log().contains("cannot register"));
+        stays("one line", || agent.log().matches("cannot register").count() == 1);
+        let memory = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+        let peak = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(peak < 50_000, "{peak} kB");
+        let stopped = Instant::now();
+        assert_eq!(agent.stop(), 143);
+        assert!(stopped.elapsed() < Duration::from_secs(6), "DRAIN_TIMEOUT and a second");
+    }
+}
+
+#[test]
+fn several_candidates_are_named_and_none_is_guessed() {
+    let haproxy = Haproxy::with_config(
+        "haproxy".into(),
+        &format!("backend webapp\n  {ARTICLE}\nbackend api\n  {ARTICLE}\n"),
+    );
+    let port = Port::free();
+    let agent = Agent::hello(&haproxy, "one", port).start();
+    eventually("logged", || agent.log().contains("set HAPROXY_BACKEND"));
+    assert!(agent.log().contains("api, webapp"), "{}", agent.log());
+    assert!(haproxy.ready().is_empty());
+    let named = Agent::hello(&haproxy, "two", Port::free()).env("SERVICE_NAME", "api").start();
+    eventually("claimed", || haproxy.ready().len() == 1);
+    assert_eq!(&*haproxy.ready()[0].backend, "api");
+    drop((agent, named));
+}
+
+#[test]
+fn status_and_check_tell_what_the_server_says() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (port, stats) = (Port::free().to_string(), haproxy.stats.to_string());
+    let env = [
+        ("HAPROXY_SERVER", "127.0.0.1"),
+        ("HAPROXY_PORT", stats.as_str()),
+        ("APP_PORT", port.as_str()),
+    ];
+    assert_eq!(berth(&["--check"], &env).0, 1);
+    let (code, text, _) = berth(&["--status"], &env);
+    assert_eq!(code, 0);
+    assert!(text.contains("not registered"), "{text}");
+
+    let agent = Agent::hello(&haproxy, "one", Port(port.parse().unwrap())).start();
+    eventually("registered", || berth(&["--check"], &env).0 == 0);
+    let (_, text, _) = berth(&["--status"], &env);
+    let slot = &haproxy.ready()[0].name;
+    assert!(text.contains(&format!("webapp/{slot}")) && text.contains("UP"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&berth(&["--status=json"], &env).1).unwrap();
+    assert_eq!(json["registered"], true);
+    assert_eq!(json["haproxy"][0]["slot"], **slot);
+    drop(agent);
+
+    let nobody = [("HAPROXY_SERVER", "127.0.0.1:1")];
+    assert_eq!(berth(&["--check"], &nobody).0, 1);
+    assert!(berth(&["--status"], &nobody).1.contains("refused"));
+    assert_eq!(berth(&["--check"], &[]).0, 0, "nowhere to be registered");
+}
+
+#[test]
+fn a_wrong_configuration_is_named_before_the_app_starts() {
+    let env = [("HAPROXY_SERVER", "a b"), ("NODE_COUNT", "x"), ("APP_PORT", "70000")];
+    let (code, out, err) = berth(&["echo", "started"], &env);
+    assert_eq!((code, out.as_str()), (64, ""));
+    for (name, _) in env {
+        assert_eq!(err.matches(&format!("{name} is '")).count(), 1, "{err}");
+    }
+    let (code, out, err) = berth(&["echo", "started"], &[("HAPROXY_SEVER", "lb")]);
+    assert_eq!((code, out.as_str()), (0, "started\n"));
+    assert!(err.contains("did you mean HAPROXY_SERVER"), "{err}");
+}

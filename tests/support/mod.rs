@@ -1,0 +1,62 @@
+//! What the tests share: servers, agents, waiting for a condition.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+use std::fmt;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+pub mod agent;
+pub mod bind;
+#[cfg(feature = "dns")]
+pub mod container;
+pub mod fake_dns;
+pub mod haproxy;
+pub mod load;
+pub mod tls;
+
+/// Longest wait for anything that must happen.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Asserts that `condition` holds for a while.
+#[track_caller]
+pub fn stays(what: &str, condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        assert!(condition(), "no longer: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A TCP port that nobody listened on a moment ago, below the range from which the kernel takes
+/// those of outgoing connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Port(pub u16);
+
+impl Port {
+    pub fn free() -> Self {
+        loop {
+            let port = 10_000 + (berth::random::bits() % 20_000) as u16;
+            let free = |addr: &str| TcpListener::bind((addr, port)).is_ok();
+            if free("0.0.0.0") && free("::1") {
+                return Self(port);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
