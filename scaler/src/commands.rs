@@ -14,21 +14,23 @@ use crate::policy::Pause;
 use crate::store::Store;
 use crate::store::audit::Entry;
 use crate::store::memory::{EVERY_POLICY, pause_word};
-use crate::{run, timestamp::Timestamp};
+use crate::run as rounds;
+use crate::timestamp::Timestamp;
 
-/// The commands, for the usage text.
-pub const USAGE: &str = "\
-  run [--dry-run]            observe, decide, act and record until a signal ends it
-  once [--dry-run]           one round, to the end of its acts
-  history [POLICY] [--limit N] [--json]
-                             what was done and why
-  policies [--json]          the policies of the file and the table
-  pause [POLICY] [--up | --down]
-                             stop acting, for one policy or all; it goes on deciding
-  resume [POLICY]            act again
+/// The names of these commands.
+pub const NAMES: [&str; 6] = ["run", "once", "history", "policies", "pause", "resume"];
 
-Each takes --config FILE (default: berth-scaler.toml, or BERTH_SCALER_CONFIG).
-LOG_LEVEL (error, warn, info, debug, trace) and LOG_FORMAT (text, json) set the log on stderr.
+/// What they do, for the usage text.
+pub const HELP: &str = "\
+  run [--dry-run]                   observe, decide, act and record until a signal ends it
+  once [--dry-run]                  one round, to the end of its acts
+  history [POLICY] [--limit N] [--json]   what was done and why
+  policies [--json]                 the policies of the file and the table
+  pause [POLICY] [--up | --down]    stop acting, for one policy or all; it goes on deciding
+  resume [POLICY]                   act again
+
+These take --config FILE (default: BERTH_SCALER_CONFIG, or berth-scaler.toml). LOG_LEVEL (error,
+warn, info, debug, trace) and LOG_FORMAT (text, json) set the log on stderr.
 ";
 
 /// Arguments of one command.
@@ -43,17 +45,16 @@ struct Arguments {
     limit: Option<u32>,
 }
 
-/// Does one of these commands; `None` when `name` is none of them.
-pub fn dispatch(name: &str, parser: &mut lexopt::Parser) -> Option<Result<()>> {
+/// Does the command called `name`, one of [`NAMES`].
+pub fn run(name: &str, mut parser: lexopt::Parser) -> Result<()> {
     let allowed: &[&str] = match name {
         "run" | "once" => &["dry-run"],
         "history" => &["policy", "limit", "json"],
         "policies" => &["json"],
         "pause" => &["policy", "up", "down"],
-        "resume" => &["policy"],
-        _ => return None,
+        _ => &["policy"],
     };
-    Some(arguments(parser, name, allowed).and_then(|given| command(name, given)))
+    command(name, arguments(&mut parser, name, allowed)?)
 }
 
 fn arguments(parser: &mut lexopt::Parser, command: &str, allowed: &[&str]) -> Result<Arguments> {
@@ -88,8 +89,8 @@ fn command(name: &str, given: Arguments) -> Result<()> {
             start_log()?;
             block_on(async {
                 match name {
-                    "run" => run::run(file, given.dry_run).await,
-                    _ => run::once(&file, given.dry_run).await.map(drop),
+                    "run" => rounds::run(file, given.dry_run).await,
+                    _ => rounds::once(&file, given.dry_run).await.map(drop),
                 }
             })
         }
@@ -181,8 +182,8 @@ async fn policies(store: Store, config: Config, json: bool) -> Result<()> {
         }
     }
     let from_table: Vec<String> = table_rows.iter().map(|p| p.name.clone()).collect();
-    let mut merged = run::policies::file_and_table(&config.policies, table_rows, &mut wrong);
-    run::policies::hold_back(&mut merged, &pauses, false);
+    let mut merged = rounds::policies::file_and_table(&config.policies, table_rows, &mut wrong);
+    rounds::policies::hold_back(&mut merged, &pauses, false);
     let mut out = io::stdout().lock();
     let mut lines = Vec::new();
     for policy in &merged {

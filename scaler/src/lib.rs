@@ -21,6 +21,7 @@ pub mod observation;
 pub mod policy;
 pub mod run;
 pub mod schedule;
+pub mod simulate;
 pub mod store;
 pub mod timestamp;
 pub mod tls;

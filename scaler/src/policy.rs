@@ -122,6 +122,22 @@ pub enum Law {
     Steps(Vec<Step>),
 }
 
+impl Law {
+    /// Target tracking of a total with the default look-ahead for what takes `start_time` to start.
+    pub fn target(per_replica: f64, start_time: Duration) -> Self {
+        Law::Target {
+            per_replica,
+            value: ValueOf::Total,
+            look_ahead: start_time,
+            slope_window: SLOPE_WINDOW,
+            activation: 0.0,
+        }
+    }
+}
+
+/// The default of `slope_window`.
+pub const SLOPE_WINDOW: Duration = Duration::from_secs(60);
+
 /// What a source reports of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueOf {
