@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use berth_scaler::clock::now;
 use berth_scaler::config::{Config, StoreUrl};
 use berth_scaler::executor::{
@@ -88,13 +89,13 @@ fn config(policies: usize) -> Config {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+async fn main() -> Result<()> {
     for policies in [125, 250, 500, 1000] {
-        let dir = tempfile::TempDir::new().expect("a directory");
+        let dir = tempfile::TempDir::new()?;
         let url = StoreUrl::Sqlite(dir.path().join("scaler.db"));
-        let store = Store::open(&url).await.expect("a store");
+        let store = Store::open(&url).await?;
         let ttl = Duration::from_secs(600);
-        let lease = store.take_lease("bench", ttl).await.expect("a store").expect("a lease");
+        let lease = store.take_lease("bench", ttl).await?.context("no lease")?;
         let mut round = Round::new(
             Arc::new(config(policies)),
             store,
@@ -103,15 +104,15 @@ async fn main() {
                 "q".to_owned(),
                 Box::new(Even(0.0)) as Box<dyn Source>,
             )])),
-            Notifier::start(&[]).expect("no webhooks"),
+            Notifier::start(&[])?,
             Arc::default(),
         );
         let began = Instant::now();
-        round.tick(&lease).await.expect("a round");
+        round.tick(&lease).await?;
         let first = began.elapsed();
         let began = Instant::now();
         for _ in 0..ROUNDS {
-            let rounded = round.tick(&lease).await.expect("a round");
+            let rounded = round.tick(&lease).await?;
             assert_eq!(rounded.acted, 0);
         }
         let each = began.elapsed() / ROUNDS;
@@ -123,4 +124,5 @@ async fn main() {
             now()
         );
     }
+    Ok(())
 }

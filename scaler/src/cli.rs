@@ -62,9 +62,6 @@ fn check(mut args: lexopt::Parser) -> anyhow::Result<()> {
     }
     let config = berth_scaler::config::load(Path::new(&file))?;
     let (policies, hosts) = (config.policies.len(), config.docker.len());
-    println!(
-        "{}: right; {policies} policies, {hosts} Docker hosts",
-        Path::new(&file).display()
-    );
+    println!("{}: right; {policies} policies, {hosts} Docker hosts", Path::new(&file).display());
     Ok(())
 }

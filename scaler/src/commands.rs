@@ -11,10 +11,10 @@ use tracing::level_filters::LevelFilter;
 
 use crate::config::{Config, load};
 use crate::policy::Pause;
+use crate::run as rounds;
 use crate::store::Store;
 use crate::store::audit::Entry;
 use crate::store::memory::{EVERY_POLICY, pause_word};
-use crate::run as rounds;
 use crate::timestamp::Timestamp;
 
 /// The names of these commands.

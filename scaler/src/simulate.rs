@@ -100,11 +100,7 @@ impl Service {
     fn new(setup: &Setup, rate: f64) -> Self {
         let need = (rate / setup.target).ceil() as u32;
         let running = need.clamp(setup.min.min(setup.max), setup.max);
-        Self {
-            running,
-            starts: VecDeque::new(),
-            draining: VecDeque::new(),
-        }
+        Self { running, starts: VecDeque::new(), draining: VecDeque::new() }
     }
 
     fn starting(&self) -> u32 {
@@ -133,8 +129,7 @@ impl Service {
             more -= 1;
         }
         if more > 0 {
-            self.starts
-                .push_back((second + 1 + u64::from(setup.start), more));
+            self.starts.push_back((second + 1 + u64::from(setup.start), more));
         }
         // The newest go first: those that never served need no drain.
         while let Some((_, n)) = self.starts.back_mut().filter(|_| less > 0) {
@@ -186,20 +181,12 @@ impl Tally {
         let count = service.alive() + service.draining.len() as u32;
         self.outcome.instance_secs += u64::from(count);
         self.outcome.peak = self.outcome.peak.max(count);
-        if self
-            .spell
-            .as_ref()
-            .is_some_and(|s| second - s.last > SPELL_GAP)
-        {
+        if self.spell.as_ref().is_some_and(|s| second - s.last > SPELL_GAP) {
             self.end_spell();
         }
         if slow {
             self.outcome.slow_secs += 1;
-            let new = Spell {
-                since: second,
-                last: second,
-                answered: false,
-            };
+            let new = Spell { since: second, last: second, answered: false };
             self.spell.get_or_insert(new).last = second;
         }
         if let Some(spell) = &mut self.spell

@@ -55,16 +55,10 @@ pub(super) fn run(args: lexopt::Parser) -> anyhow::Result<()> {
     let Some(options) = parse(args)? else {
         return Ok(());
     };
-    let policy = options
-        .policy
-        .as_deref()
-        .map(|file| read_policy(file, &options))
-        .transpose()?;
+    let policy = options.policy.as_deref().map(|file| read_policy(file, &options)).transpose()?;
     let setup = setup(&options, policy.as_ref())?;
     for name in &options.loads {
-        let load = load(name)?
-            .times(options.times)
-            .part(options.part.0, options.part.1);
+        let load = load(name)?.times(options.times).part(options.part.0, options.part.1);
         let policy = policy.clone().unwrap_or_else(|| default_policy(&setup));
         let mut laws: Vec<Box<dyn Play>> = vec![Box::new(Ours::new(policy, options.interval))];
         laws.extend(peers());
@@ -163,10 +157,7 @@ fn read_policy(file: &Path, options: &Options) -> anyhow::Result<Policy> {
     let mut policy = match (&options.name, &policies[..]) {
         (Some(name), _) => policies.iter().find(|p| p.name == *name),
         (None, [only]) => Some(only),
-        (None, _) => bail!(
-            "{} has several policies: --name one of {names}",
-            file.display()
-        ),
+        (None, _) => bail!("{} has several policies: --name one of {names}", file.display()),
     }
     .cloned()
     .with_context(|| format!("{} has no such policy, only {names}", file.display()))?;
@@ -185,24 +176,14 @@ fn setup(options: &Options, policy: Option<&Policy>) -> anyhow::Result<Setup> {
         })
     });
     let target = options.target.or(of_policy);
-    let capacity = options
-        .capacity
-        .or(target.map(|t| t / UTILISATION))
-        .unwrap_or(50.0);
+    let capacity = options.capacity.or(target.map(|t| t / UTILISATION)).unwrap_or(50.0);
     let target = target.unwrap_or(capacity * UTILISATION);
     let min = options.min.or(policy.map(|p| p.min)).unwrap_or(1);
     let max = options.max.or(policy.map(|p| p.max)).unwrap_or(1000);
     if min > max {
         bail!("--min {min} is above --max {max}");
     }
-    Ok(Setup {
-        capacity,
-        target,
-        start: options.start,
-        drain: options.drain,
-        min,
-        max,
-    })
+    Ok(Setup { capacity, target, start: options.start, drain: options.drain, min, max })
 }
 
 fn load(name: &str) -> anyhow::Result<Load> {
@@ -211,16 +192,12 @@ fn load(name: &str) -> anyhow::Result<Load> {
     }
     let mut text = String::new();
     if name == "-" {
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("standard input")?;
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
     } else {
         text = std::fs::read_to_string(name)
             .with_context(|| format!("{name} is none of {} and no file", BUILT_IN.join(", ")))?;
     }
-    let title = Path::new(name)
-        .file_name()
-        .map_or(name.into(), |n| n.to_string_lossy());
+    let title = Path::new(name).file_name().map_or(name.into(), |n| n.to_string_lossy());
     Load::parse(&title, &text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
 }
 
@@ -230,9 +207,6 @@ fn print_bench(most: usize) {
         let spent = bench::tick(count);
         let each = spent.as_secs_f64() * 1e6 / count.max(1) as f64;
         let containers = count * bench::REPLICAS as usize;
-        println!(
-            "{count:8}  {containers:10}  {:8.2} ms  {each:7.2} µs",
-            spent.as_secs_f64() * 1e3
-        );
+        println!("{count:8}  {containers:10}  {:8.2} ms  {each:7.2} µs", spent.as_secs_f64() * 1e3);
     }
 }

@@ -131,7 +131,7 @@ impl DockerExecutor {
         if !self.has_signalled(task.intent) && !overdue {
             // The process before this one may have sent it: a second signal would cut the drain.
             let happened = happened(docker, id, task.at).await?;
-            if !happened.iter().any(|action| action == "kill") {
+            if !happened.iter().any(|action| action == "kill" || action == "signal") {
                 self.send_stop(docker, &task, id);
                 crash::point("stop_sent");
             }
@@ -287,7 +287,8 @@ async fn remove(docker: &Docker, id: &str) -> Result<(), StepError> {
     }
 }
 
-/// The events of a container from `since` to now, oldest first.
+/// The events of a container from `since` to now, oldest first. A `kill` by a signal that is not
+/// meant to end anything, such as SIGHUP to reload, is a `signal` here.
 async fn happened(docker: &Docker, id: &str, since: Timestamp) -> Result<Vec<String>, StepError> {
     let filters = HashMap::from([("type", vec!["container"]), ("container", vec![id])]);
     let seconds = |at: i64| format!("{}.{:03}000000", at.div_euclid(1000), at.rem_euclid(1000));
@@ -307,7 +308,13 @@ async fn collect(
     let mut events = std::pin::pin!(events.take(MAX_EVENTS));
     let mut actions = Vec::new();
     while let Some(event) = events.next().await {
-        actions.extend(event.map_err(step_error)?.action);
+        let event = event.map_err(step_error)?;
+        let attributes = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
+        let deadly = |signal: &String| ["2", "3", "9", "15"].contains(&signal.as_str());
+        actions.extend(event.action.map(|action| match attributes.get("signal") {
+            Some(signal) if action == "kill" && !deadly(signal) => "signal".to_owned(),
+            _ => action,
+        }));
     }
     Ok(actions)
 }

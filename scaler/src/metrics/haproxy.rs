@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use berth::config::TlsFiles;
 use berth::haproxy::stat::StatRow;
-use berth::haproxy::{Client, Endpoint, StatTable};
+use berth::haproxy::{Client, Endpoint, StatTable, Tls};
 use berth::resolve::Resolver;
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -47,6 +48,7 @@ const MEANS: [&str; 10] = [
 #[derive(Debug)]
 pub struct HaProxy {
     servers: Vec<Server>,
+    tls: Option<Tls>,
     resolver: Resolver,
     patience: Duration,
     /// The last value of each counter that is asked for.
@@ -72,10 +74,12 @@ enum Server {
 impl HaProxy {
     /// Reads the servers' names.
     pub fn new(source: &config::HaProxy, patience: Duration) -> Result<Self> {
-        if source.tls.is_some() {
-            bail!("tls_ca: TLS to a stats socket is not supported yet");
-        }
+        let load = |tls: &config::ClientTls| {
+            let files = TlsFiles { ca: tls.ca.clone(), identity: tls.identity.clone() };
+            Tls::load(&files).map_err(|complaints| anyhow!(complaints.join("; ")))
+        };
         Ok(Self {
+            tls: source.tls.as_ref().map(load).transpose()?,
             servers: source.servers.iter().map(|s| server(s)).collect::<Result<_>>()?,
             resolver: Resolver::default(),
             patience,
@@ -90,9 +94,12 @@ impl HaProxy {
         let endpoints = endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
         // One that has two names is still one.
         let mut seen = HashSet::new();
-        let endpoints = endpoints.into_iter().flatten().filter(|e| seen.insert(e.clone()));
-        let tables = endpoints.map(async |endpoint| {
-            let client = Client::new(endpoint);
+        let endpoints = endpoints.into_iter().flatten().filter(|(e, _)| seen.insert(e.clone()));
+        let tables = endpoints.map(async |(endpoint, host)| {
+            let client = match &self.tls {
+                Some(tls) => Client::with_tls(endpoint, tls.clone(), host),
+                None => Client::new(endpoint),
+            };
             let table = timeout(self.patience, client.stats()).await;
             let endpoint = client.endpoint().clone();
             match table {
@@ -104,15 +111,17 @@ impl HaProxy {
         join_all(tables).await.into_iter().collect()
     }
 
-    async fn endpoints(&self, server: &Server) -> Result<Vec<Endpoint>, String> {
+    /// Where a server listens, and the name that its certificate must have.
+    async fn endpoints<'s>(&self, server: &'s Server) -> Result<Vec<(Endpoint, &'s str)>, String> {
         match server {
-            Server::Unix(path) => Ok(vec![Endpoint::Unix(path.clone())]),
+            Server::Unix(path) => Ok(vec![(Endpoint::Unix(path.clone()), "")]),
             Server::Name { host, port } => {
                 let found = timeout(self.patience, self.resolver.resolve(host)).await;
                 let found = found
                     .map_err(|_| format!("{host}: no address within {:?}", self.patience))?
                     .map_err(|error| error.to_string())?;
-                Ok(found.into_iter().map(|ip| Endpoint::Tcp(SocketAddr::new(ip, *port))).collect())
+                let at = |ip| (Endpoint::Tcp(SocketAddr::new(ip, *port)), host.as_str());
+                Ok(found.into_iter().map(at).collect())
             }
         }
     }

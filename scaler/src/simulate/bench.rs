@@ -25,21 +25,11 @@ pub fn tick(count: usize) -> Duration {
             // A different phase for each, now and then beyond the tolerance.
             let wave = (f64::from(tick) / 40.0 + i as f64).sin();
             let readings = vec![
-                Reading::Value {
-                    v: 400.0 + 150.0 * wave,
-                    at: now,
-                },
+                Reading::Value { v: 400.0 + 150.0 * wave, at: now },
                 Reading::Value { v: 20.0, at: now },
             ];
-            let replicas = Some(Replicas {
-                running: REPLICAS,
-                ..Replicas::default()
-            });
-            let seen = Observation {
-                readings,
-                replicas,
-                hints: Vec::new(),
-            };
+            let replicas = Some(Replicas { running: REPLICAS, ..Replicas::default() });
+            let seen = Observation { readings, replicas, hints: Vec::new() };
             let (decision, next) = decide(policy, &seen, memory, now);
             acts += u32::from(decision.action.count() > 0);
             *memory = next;
@@ -49,10 +39,7 @@ pub fn tick(count: usize) -> Duration {
         }
     }
     // So that nothing of it can be left out.
-    assert!(
-        acts > 0 || count == 0,
-        "a load that moves must lead to acts"
-    );
+    assert!(acts > 0 || count == 0, "a load that moves must lead to acts");
     spent / TICKS
 }
 

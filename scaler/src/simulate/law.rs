@@ -49,17 +49,9 @@ pub fn peers() -> Vec<Box<dyn Law>> {
     vec![
         Box::new(Hpa::new("HPA default", 15, 300)),
         Box::new(Hpa::new("HPA tuned", 5, 60)),
-        Box::new(Keda {
-            hpa: Hpa::new("KEDA", 15, 300),
-            idle_secs: 0,
-        }),
-        Box::new(Nomad {
-            cooling_until: Timestamp::default(),
-        }),
-        Box::new(Aws {
-            minutes: VecDeque::new(),
-            cooling_until: Timestamp::default(),
-        }),
+        Box::new(Keda { hpa: Hpa::new("KEDA", 15, 300), idle_secs: 0 }),
+        Box::new(Nomad { cooling_until: Timestamp::default() }),
+        Box::new(Aws { minutes: VecDeque::new(), cooling_until: Timestamp::default() }),
         Box::new(Script),
     ]
 }
@@ -80,13 +72,7 @@ struct Hpa {
 
 impl Hpa {
     fn new(name: &'static str, interval: u32, window: u32) -> Self {
-        Self {
-            name,
-            interval,
-            window,
-            recommended: VecDeque::new(),
-            added: VecDeque::new(),
-        }
+        Self { name, interval, window, recommended: VecDeque::new(), added: VecDeque::new() }
     }
 }
 
@@ -104,11 +90,7 @@ impl Law for Hpa {
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
         let alive = seen.alive();
         let ratio = seen.rate / (setup.target * f64::from(alive.max(1)));
-        let raw = if (ratio - 1.0).abs() <= 0.1 {
-            alive
-        } else {
-            ceil(seen.rate / setup.target)
-        };
+        let raw = if (ratio - 1.0).abs() <= 0.1 { alive } else { ceil(seen.rate / setup.target) };
         if self.recommended.is_empty() {
             self.recommended.push_back((seen.now, alive));
         }
@@ -116,12 +98,7 @@ impl Law for Hpa {
         let oldest = since(i64::from(self.window));
         self.recommended.retain(|(at, _)| *at >= oldest);
         self.recommended.push_back((seen.now, raw));
-        let highest = self
-            .recommended
-            .iter()
-            .map(|(_, n)| *n)
-            .max()
-            .unwrap_or(raw);
+        let highest = self.recommended.iter().map(|(_, n)| *n).max().unwrap_or(raw);
         let stable = if raw > alive { raw } else { highest.min(alive) };
 
         let begin = since(HPA_PERIOD);
@@ -152,11 +129,7 @@ impl Law for Keda {
     }
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
-        self.idle_secs = if seen.rate > 0.0 {
-            0
-        } else {
-            self.idle_secs + self.interval()
-        };
+        self.idle_secs = if seen.rate > 0.0 { 0 } else { self.idle_secs + self.interval() };
         let poll = seen.now.0 % 30_000 == 0;
         match (seen.alive(), setup.min) {
             (0, 0) if seen.rate > 0.0 && poll => 1,
@@ -217,26 +190,13 @@ impl Law for Aws {
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
         let alive = seen.alive();
-        self.minutes
-            .push_back(seen.rate / f64::from(seen.running.max(1)));
+        self.minutes.push_back(seen.rate / f64::from(seen.running.max(1)));
         if self.minutes.len() > 15 {
             self.minutes.pop_front();
         }
         let want = ceil(seen.rate / setup.target).clamp(setup.min.max(1), setup.max);
-        let high = self
-            .minutes
-            .iter()
-            .rev()
-            .take(3)
-            .filter(|m| **m > setup.target)
-            .count()
-            == 3;
-        let low = self
-            .minutes
-            .iter()
-            .filter(|m| **m < setup.target * 0.9)
-            .count()
-            == 15;
+        let high = self.minutes.iter().rev().take(3).filter(|m| **m > setup.target).count() == 3;
+        let low = self.minutes.iter().filter(|m| **m < setup.target * 0.9).count() == 15;
         let cool = seen.now >= self.cooling_until;
         if (high && want > alive) || (low && cool && want < alive) {
             self.cooling_until = Timestamp(seen.now.0 + 300_000);

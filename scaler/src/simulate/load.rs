@@ -23,12 +23,7 @@ const MOST: usize = 100_000_000;
 impl Load {
     /// A load of one value per `step` seconds.
     pub fn new(name: &str, begins: i64, step: u64, rates: Vec<f32>) -> Self {
-        Self {
-            name: name.to_owned(),
-            begins,
-            rates,
-            step: step.max(1),
-        }
+        Self { name: name.to_owned(), begins, rates, step: step.max(1) }
     }
 
     /// One of [`BUILT_IN`].
@@ -36,11 +31,7 @@ impl Load {
         let mut noise = Noise(0x5eed);
         let (title, secs, rate): (_, u32, &mut dyn FnMut(f64) -> f64) = match name {
             "step" => ("step 150 → 900 → 150", 3600, &mut |t| {
-                if (600.0..1800.0).contains(&t) {
-                    900.0
-                } else {
-                    150.0
-                }
+                if (600.0..1800.0).contains(&t) { 900.0 } else { 150.0 }
             }),
             "ramp" => ("ramp 100 → 1000 → 100", 3600, &mut |t| {
                 let up = (t - 600.0) / 600.0;
@@ -54,14 +45,12 @@ impl Load {
             "burst" => ("bursts of a minute, 200 → 800", 7200, &mut |t| {
                 if t % 900.0 >= 840.0 { 800.0 } else { 200.0 }
             }),
-            "noise" => ("noise of 10 % around 500", 14_400, &mut |_| {
-                500.0 * (1.0 + 0.10 * noise.normal())
-            }),
+            "noise" => {
+                ("noise of 10 % around 500", 14_400, &mut |_| 500.0 * (1.0 + 0.10 * noise.normal()))
+            }
             _ => return None,
         };
-        let rates = (0..secs)
-            .map(|t| rate(f64::from(t)).max(0.0) as f32)
-            .collect();
+        let rates = (0..secs).map(|t| rate(f64::from(t)).max(0.0) as f32).collect();
         Some(Self::new(title, MONDAY, 1, rates))
     }
 
@@ -85,11 +74,7 @@ impl Load {
             let count = match value.parse::<f32>() {
                 Ok(count) if count.is_finite() && count >= 0.0 => count,
                 Err(_) if rates.is_empty() && n == 0 => {
-                    unit = if line.to_lowercase().starts_with("minute") {
-                        60
-                    } else {
-                        1
-                    };
+                    unit = if line.to_lowercase().starts_with("minute") { 60 } else { 1 };
                     continue;
                 }
                 _ => return Err(wrong("a number of at least 0")),
@@ -160,13 +145,7 @@ fn seconds(text: &str, unit: i64) -> Option<i64> {
         return Some(at.as_second());
     }
     let civil: jiff::civil::DateTime = text.parse().ok()?;
-    Some(
-        civil
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()?
-            .timestamp()
-            .as_second(),
-    )
+    Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 /// A reproducible source of noise (SplitMix64).

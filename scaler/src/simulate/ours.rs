@@ -18,11 +18,7 @@ pub struct Ours {
 impl Ours {
     /// Plays a policy with a tick every `interval` seconds.
     pub fn new(policy: Policy, interval: u32) -> Self {
-        Self {
-            policy,
-            history: History::default(),
-            interval,
-        }
+        Self { policy, history: History::default(), interval }
     }
 }
 
@@ -32,12 +28,8 @@ pub fn default_policy(setup: &Setup) -> Policy {
     policy.start_time = Duration::from_secs(u64::from(setup.start));
     let law = Law::target(setup.target, policy.start_time);
     let stale_after = Duration::from_secs(60);
-    policy.metrics = vec![Metric {
-        name: "requests".to_owned(),
-        query: Query::External,
-        law,
-        stale_after,
-    }];
+    policy.metrics =
+        vec![Metric { name: "requests".to_owned(), query: Query::External, law, stale_after }];
     policy
 }
 
@@ -55,21 +47,11 @@ impl Play for Ours {
     fn decide(&mut self, _: &Setup, seen: &Seen) -> u32 {
         let each = seen.rate / f64::from(seen.running.max(1));
         let value = |m: &Metric| match m.law {
-            Law::Target {
-                value: ValueOf::Total,
-                ..
-            } => seen.rate,
-            Law::Target {
-                value: ValueOf::Average,
-                ..
-            }
-            | Law::Steps(_) => each,
+            Law::Target { value: ValueOf::Total, .. } => seen.rate,
+            Law::Target { value: ValueOf::Average, .. } | Law::Steps(_) => each,
             Law::Backlog { .. } => seen.queue,
         };
-        let reading = |m: &Metric| Reading::Value {
-            v: value(m),
-            at: seen.now,
-        };
+        let reading = |m: &Metric| Reading::Value { v: value(m), at: seen.now };
         let replicas = Replicas {
             running: seen.running,
             starting: seen.starting,

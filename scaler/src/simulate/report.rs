@@ -17,12 +17,7 @@ pub fn table(title: &str, setup: &Setup, secs: u64, rows: &[Row]) -> String {
         "{title}: {hours:.1} h, {} requests/s per replica at most, {} meant; start {} s, drain {} s",
         setup.capacity, setup.target, setup.start, setup.drain
     );
-    let width = rows
-        .iter()
-        .map(|(name, _)| name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(12);
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(12);
     let _ = writeln!(
         out,
         "  {:width$}  {:>8}  {:>10}  {:>9}  {:>7}  {:>9}  {:>5}  against it we are",

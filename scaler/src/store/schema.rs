@@ -122,7 +122,8 @@ async fn run(store: &Store, connection: &mut sqlx::AnyConnection) -> Result<i64>
             match tx.execute(AssertSqlSafe(format!("{statement}{exact}"))).await {
                 // Only MariaDB, not MySQL, can say IF NOT EXISTS here; both keep the first run's.
                 Err(sqlx::Error::Database(e)) if e.message().contains("Duplicate key name") => {}
-                done => drop(done?),
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
             }
         }
         sqlx::query("INSERT INTO schema_version (version) VALUES (?)")

@@ -7,7 +7,7 @@ use berth_scaler::http::Client;
 use std::time::Duration;
 
 use crate::scale::{alert, policy};
-use crate::support::{Containers, Site, eventually, find, have, output};
+use crate::support::{Containers, Site, certificates, eventually, find, have, output};
 
 #[tokio::test]
 async fn nonsense_gets_a_clear_4xx_and_the_right_thing_is_kept() {
@@ -66,19 +66,7 @@ async fn nonsense_gets_a_clear_4xx_and_the_right_thing_is_kept() {
 async fn without_a_client_certificate_nobody_gets_in() {
     let site = Site::new(None, "");
     let at = |name: &str| site.dir.path().join(name);
-    let ca_key = rcgen::KeyPair::generate().unwrap();
-    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_cert = ca.self_signed(&ca_key).unwrap();
-    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
-    for name in ["server", "client"] {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let cert = params.signed_by(&key, &issuer).unwrap();
-        std::fs::write(at(&format!("{name}.pem")), cert.pem()).unwrap();
-        std::fs::write(at(&format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-    std::fs::write(at("ca.pem"), ca_cert.pem()).unwrap();
+    certificates(site.dir.path());
     let text = std::fs::read_to_string(site.config()).unwrap().replace(
         "token = \"letmein\"\n",
         &format!(

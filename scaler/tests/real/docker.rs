@@ -1,14 +1,15 @@
 //! More than one Docker host, the second over TLS with client certificates.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::scale::{alert, policy, settled};
-use crate::support::{Containers, Process, Site, eventually, find, free_address, have, output};
+use crate::support::{
+    Containers, Process, Site, certificates, eventually, find, free_address, have, output,
+};
 
 /// A Docker daemon of the test's own, which lets nobody in without a certificate.
 struct Daemon {
@@ -72,21 +73,6 @@ impl Drop for Daemon {
         }
         self.process.signal(Signal::SIGTERM);
         self.process.wait();
-    }
-}
-
-fn certificates(dir: &Path) {
-    let ca_key = rcgen::KeyPair::generate().unwrap();
-    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    std::fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
-    for name in ["server", "client"] {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let cert = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        std::fs::write(dir.join(format!("{name}.pem")), cert.pem()).unwrap();
-        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 }
 

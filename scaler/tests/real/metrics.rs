@@ -18,7 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::scale::{policy, settled};
-use crate::support::{Containers, HaProxy, Process, Site, eventually, find, free_address, have};
+use crate::support::{
+    Containers, HaProxy, Process, Site, certificates, eventually, find, free_address, have,
+};
 
 /// Takes connections and keeps them open.
 async fn sink() -> SocketAddr {
@@ -152,6 +154,45 @@ async fn a_counter_is_a_rate_across_a_restart_of_haproxy() {
     }
     drop(haproxy);
     assert!(matches!(&read(&mut sources, &config, &[]).await[0], Reading::Error(_)));
+}
+
+#[tokio::test]
+async fn a_stats_socket_behind_mutual_tls() {
+    let (backend, front, tls) = (sink().await, free_address(), free_address());
+    let dir = TempDir::new().unwrap();
+    certificates(dir.path());
+    let at = dir.path().display();
+    let [cert, key] =
+        ["server.pem", "server.key"].map(|n| std::fs::read_to_string(dir.path().join(n)));
+    std::fs::write(dir.path().join("both.pem"), cert.unwrap() + &key.unwrap()).unwrap();
+    let socket = dir.path().join("inner.sock");
+    let config = format!(
+        "global\n stats socket {} level admin\n\
+         listen web\n mode tcp\n bind {front}\n server one {backend}\n\
+         listen stats-tls\n mode tcp\n bind {tls} ssl crt {at}/both.pem ca-file {at}/ca.pem verify required\n\
+         \x20server cli unix@{}",
+        socket.display(),
+        socket.display()
+    );
+    let Some(_haproxy) = HaProxy::start(&config).await else { return };
+    let text = |files: &str| {
+        format!(
+            "[[haproxy]]\nname = \"edge\"\nservers = [\"localhost:{}\"]\n{files}\n[[policy]]\n\
+             policy_name = \"p\"\nservice_name = \"s\"\nautoscale_max_instance = 2\n\
+             [[policy.metric]]\nname = \"m\"\nsource = \"edge\"\nbackend = \"web\"\n\
+             column = \"scur\"\ntake = \"backend\"\ntarget = 1\n",
+            tls.port()
+        )
+    };
+    let ours = format!(
+        "tls_ca = \"{at}/ca.pem\"\ntls_cert = \"{at}/client.pem\"\ntls_key = \"{at}/client.key\""
+    );
+    // localhost may have two addresses, of which one listens.
+    let text = |files: &str| text(files).replace("localhost", "127.0.0.1");
+    let (config, mut with) = sources(&text(&ours));
+    assert_eq!(value(&read(&mut with, &config, &[]).await[0]), 0.0);
+    let (config, mut without) = sources(&text(&format!("tls_ca = \"{at}/ca.pem\"")));
+    assert!(matches!(&read(&mut without, &config, &[]).await[0], Reading::Error(_)));
 }
 
 #[tokio::test]

@@ -179,6 +179,8 @@ async fn availability_brings_back_what_crashed_or_was_deleted_but_not_what_was_s
     };
     docker(&["stop", &name(2)]);
     docker(&["rm", "-f", &name(3)]);
+    // A signal that ends nothing does not make the crash after it an operator's stop.
+    docker(&["kill", "--signal", "WINCH", &name(4)]);
     let pid = docker(&["inspect", "--format", "{{.State.Pid}}", &name(4)]);
     let crash = nix::unistd::Pid::from_raw(pid.parse().unwrap());
     nix::sys::signal::kill(crash, Signal::SIGKILL).unwrap();
