@@ -56,7 +56,9 @@ async fn nonsense_gets_a_clear_4xx_and_the_right_thing_is_kept() {
         assert!(!answer.contains("\"duplicate\":false"), "{answer}");
     }
     let store = site.store().await;
-    let alerts = store.all_alerts().await.unwrap();
+    let mut alerts = store.all_alerts().await.unwrap();
+    // Before the first round it is not known that there is no such policy.
+    alerts.retain(|alert| alert.alert.rule.as_deref() == Some("busy"));
     assert_eq!(alerts.len(), 3, "{alerts:#?}");
     assert_eq!(alerts.iter().filter(|a| a.status == "skipped").count(), 1, "the resolved one");
     store.close().await;

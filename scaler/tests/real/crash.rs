@@ -4,10 +4,12 @@ use berth_scaler::alerts::format;
 use berth_scaler::clock::now;
 use berth_scaler::crash::POINTS;
 use berth_scaler::store::audit::Outcome;
+use berth_scaler::timestamp::Timestamp;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::scale::{alert, policy, settled};
-use crate::support::{Containers, Site, eventually};
+use crate::support::{Containers, Site, eventually, output};
 
 /// Points that only an alert at the door passes, and those that only a scale-in does.
 const AT_THE_DOOR: [&str; 1] = ["alert_stored"];
@@ -44,8 +46,24 @@ async fn scaling_in_survives_a_kill_at_every_step() {
         assert_eq!(rows.len(), 1, "{point}: {rows:#?}");
         assert_eq!((rows[0].from, rows[0].to, rows[0].outcome), (3, 2, Outcome::Done), "{point}");
         assert_eq!(containers.list().len(), 2, "{point}");
+        // A second signal would cut the drain short.
+        let signals = signals(rows[0].container_id.as_deref().unwrap(), rows[0].at);
+        assert_eq!(signals, 1, "{point}");
         assert_eq!(containers.running(), 2, "{point}");
     }
+}
+
+/// How many signals a container got.
+fn signals(id: &str, since: Timestamp) -> usize {
+    let (since, until) = (since.0 / 1000 - 1, now().0 / 1000 + 1);
+    let events = output(
+        Command::new("docker")
+            .args(["events", "--filter", "event=kill", "--filter"])
+            .arg(format!("container={id}"))
+            .arg(format!("--since={since}"))
+            .arg(format!("--until={until}")),
+    );
+    events.lines().count()
 }
 
 /// Lets a scaler die at a point with an alert to act upon, and another take its place. Returns

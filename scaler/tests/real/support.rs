@@ -57,6 +57,8 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
 pub(crate) fn certificates(dir: &Path) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    // Another name than theirs: OpenSSL takes what has its issuer's name for self-signed.
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "an authority");
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     std::fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
     let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
