@@ -1,7 +1,7 @@
 //! Where a test makes the scaler die, as by `kill -9`. In a release build there is nothing here.
 
 /// Every point, in the order in which a scale-out and a scale-in pass them.
-pub const POINTS: [&str; 10] = [
+pub const POINTS: [&str; 11] = [
     "lease_taken",
     "alert_stored",
     "observed",
@@ -10,6 +10,7 @@ pub const POINTS: [&str; 10] = [
     "created",
     "started",
     "stop_sent",
+    "draining",
     "removed",
     "outcome_written",
 ];

@@ -138,6 +138,8 @@ impl DockerExecutor {
             self.signalled().insert(task.intent);
         } else if overdue {
             docker.kill_container(id, None).await.map_err(step_error)?;
+        } else {
+            crash::point("draining");
         }
         Ok(Progress::Waiting { status: "draining" })
     }

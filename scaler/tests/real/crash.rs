@@ -13,7 +13,7 @@ use crate::support::{Containers, Site, eventually, output};
 
 /// Points that only an alert at the door passes, and those that only a scale-in does.
 const AT_THE_DOOR: [&str; 1] = ["alert_stored"];
-const ON_THE_WAY_DOWN: [&str; 2] = ["stop_sent", "removed"];
+const ON_THE_WAY_DOWN: [&str; 3] = ["stop_sent", "draining", "removed"];
 
 #[tokio::test]
 async fn scaling_out_survives_a_kill_at_every_step() {
@@ -33,8 +33,8 @@ async fn scaling_out_survives_a_kill_at_every_step() {
 
 #[tokio::test]
 async fn scaling_in_survives_a_kill_at_every_step() {
-    let points = ["decided", "intent_written", "stop_sent", "removed", "outcome_written"];
-    for point in points {
+    let shared = ["decided", "intent_written", "outcome_written"];
+    for point in shared.iter().chain(&ON_THE_WAY_DOWN) {
         let Some(containers) = Containers::new() else { return };
         let service = containers.service.clone();
         for n in 1..=3 {
