@@ -1,0 +1,212 @@
+//! `berth-scaler simulate`.
+
+use anyhow::{Context, bail};
+use berth_scaler::config::{LoadError, Sources, parse_policies};
+use berth_scaler::policy::{Law, Policy};
+use berth_scaler::simulate::law::{Law as Play, peers};
+use berth_scaler::simulate::load::{BUILT_IN, Load};
+use berth_scaler::simulate::ours::{Ours, default_policy};
+use berth_scaler::simulate::{Setup, bench, play, report};
+use lexopt::prelude::*;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const HELP: &str = "\
+Plays a load through a policy and through models of its peers, and counts what each costs.
+
+usage: berth-scaler simulate [OPTIONS] [LOAD…]
+
+LOAD is step, ramp, day, burst, noise (all of them when left out), a file, or - for standard input.
+A file has one number per line, the requests of each second, or lines of time,count with evenly
+spaced times; zcat FILE.gz | berth-scaler simulate - reads a compressed one.
+
+  --policy FILE     play a [[policy]] of this file instead of the default law
+  --name NAME       which one, when there are several
+  --interval SECS   seconds between its ticks (5)
+  --capacity N      requests per second that one replica can serve (50; with --policy its target
+                    divided by 0.7)
+  --target N        requests per second that the laws aim at per replica (0.7 of the capacity)
+  --start SECS      seconds from the order of a replica to its first answer (20)
+  --drain SECS      seconds a replica needs to go (10)
+  --min N, --max N  fewest and most replicas (1, 1000; with --policy its own)
+  --times X         multiply the load
+  --from X, --to Y  only this part of the load, as fractions of its length (0, 1)
+  --json            one JSON document per load
+  --bench N         instead: the time of one tick over N policies of 10 containers each
+";
+
+struct Options {
+    loads: Vec<String>,
+    policy: Option<PathBuf>,
+    name: Option<String>,
+    interval: u32,
+    capacity: Option<f64>,
+    target: Option<f64>,
+    start: u32,
+    drain: u32,
+    min: Option<u32>,
+    max: Option<u32>,
+    times: f32,
+    part: (f64, f64),
+    json: bool,
+}
+
+pub(super) fn run(args: lexopt::Parser) -> anyhow::Result<()> {
+    let Some(options) = parse(args)? else {
+        return Ok(());
+    };
+    let policy = options.policy.as_deref().map(|file| read_policy(file, &options)).transpose()?;
+    let setup = setup(&options, policy.as_ref())?;
+    for name in &options.loads {
+        let load = load(name)?.times(options.times).part(options.part.0, options.part.1);
+        let policy = policy.clone().unwrap_or_else(|| default_policy(&setup));
+        let mut laws: Vec<Box<dyn Play>> = vec![Box::new(Ours::new(policy, options.interval))];
+        laws.extend(peers());
+        let played =
+            |law: &mut Box<dyn Play>| (law.name().to_owned(), play(&setup, &load, law.as_mut()));
+        let rows: Vec<report::Row> = laws.iter_mut().map(played).collect();
+        if options.json {
+            println!("{}", report::json(&load.name, &setup, load.secs(), &rows));
+        } else {
+            println!("{}", report::table(&load.name, &setup, load.secs(), &rows));
+        }
+    }
+    Ok(())
+}
+
+/// `None` when the arguments asked for something else, which is done.
+fn parse(mut args: lexopt::Parser) -> anyhow::Result<Option<Options>> {
+    let mut o = Options {
+        loads: Vec::new(),
+        policy: None,
+        name: None,
+        interval: 5,
+        capacity: None,
+        target: None,
+        start: 20,
+        drain: 10,
+        min: None,
+        max: None,
+        times: 1.0,
+        part: (0.0, 1.0),
+        json: false,
+    };
+    while let Some(arg) = args.next()? {
+        match arg {
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            Long("bench") => {
+                print_bench(args.value()?.parse()?);
+                return Ok(None);
+            }
+            Long("policy") => o.policy = Some(args.value()?.into()),
+            Long("name") => o.name = Some(args.value()?.parse()?),
+            Long("interval") => o.interval = args.value()?.parse_with(at_least_one)?,
+            Long("capacity") => o.capacity = Some(args.value()?.parse_with(above_zero)?),
+            Long("target") => o.target = Some(args.value()?.parse_with(above_zero)?),
+            Long("start") => o.start = args.value()?.parse()?,
+            Long("drain") => o.drain = args.value()?.parse()?,
+            Long("min") => o.min = Some(args.value()?.parse()?),
+            Long("max") => o.max = Some(args.value()?.parse_with(at_least_one)?),
+            Long("times") => o.times = args.value()?.parse_with(above_zero)? as f32,
+            Long("from") => o.part.0 = args.value()?.parse_with(fraction)?,
+            Long("to") => o.part.1 = args.value()?.parse_with(fraction)?,
+            Long("json") => o.json = true,
+            Value(load) => o.loads.push(load.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if o.part.0 >= o.part.1 {
+        bail!("--from must be less than --to");
+    }
+    if o.loads.is_empty() {
+        o.loads = BUILT_IN.map(str::to_owned).into();
+    }
+    Ok(Some(o))
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if n.is_finite() && n > 0.0 => Ok(n),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if (0.0..=1.0).contains(&n) => Ok(n),
+        _ => Err("expected a fraction from 0 to 1".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number from 1 on".to_owned()),
+    }
+}
+
+fn read_policy(file: &Path, options: &Options) -> anyhow::Result<Policy> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let policies = parse_policies(&text, &Sources::any())
+        .map_err(|errors| LoadError::Wrong(file.to_owned(), errors))?;
+    let names: Vec<&str> = policies.iter().map(|p| p.name.as_str()).collect();
+    let names = names.join(", ");
+    let mut policy = match (&options.name, &policies[..]) {
+        (Some(name), _) => policies.iter().find(|p| p.name == *name),
+        (None, [only]) => Some(only),
+        (None, _) => bail!("{} has several policies: --name one of {names}", file.display()),
+    }
+    .cloned()
+    .with_context(|| format!("{} has no such policy, only {names}", file.display()))?;
+    policy.min = options.min.unwrap_or(policy.min);
+    policy.max = options.max.unwrap_or(policy.max);
+    Ok(policy)
+}
+
+fn setup(options: &Options, policy: Option<&Policy>) -> anyhow::Result<Setup> {
+    /// How much of what it can do a replica is meant to do, unless it is said.
+    const UTILISATION: f64 = 0.7;
+    let of_policy = policy.and_then(|p| {
+        p.metrics.iter().find_map(|m| match m.law {
+            Law::Target { per_replica, .. } => Some(per_replica),
+            Law::Backlog { .. } | Law::Steps(_) => None,
+        })
+    });
+    let target = options.target.or(of_policy);
+    let capacity = options.capacity.or(target.map(|t| t / UTILISATION)).unwrap_or(50.0);
+    let target = target.unwrap_or(capacity * UTILISATION);
+    let min = options.min.or(policy.map(|p| p.min)).unwrap_or(1);
+    let max = options.max.or(policy.map(|p| p.max)).unwrap_or(1000);
+    if min > max {
+        bail!("--min {min} is above --max {max}");
+    }
+    Ok(Setup { capacity, target, start: options.start, drain: options.drain, min, max })
+}
+
+fn load(name: &str) -> anyhow::Result<Load> {
+    if let Some(load) = Load::built_in(name) {
+        return Ok(load);
+    }
+    let mut text = String::new();
+    if name == "-" {
+        std::io::stdin().read_to_string(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read_to_string(name)
+            .with_context(|| format!("{name} is none of {} and no file", BUILT_IN.join(", ")))?;
+    }
+    let title = Path::new(name).file_name().map_or(name.into(), |n| n.to_string_lossy());
+    Load::parse(&title, &text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
+}
+
+fn print_bench(most: usize) {
+    println!("policies  containers  one tick     per policy");
+    for count in [most / 4, most / 2, most] {
+        let spent = bench::tick(count);
+        let each = spent.as_secs_f64() * 1e6 / count.max(1) as f64;
+        let containers = count * bench::REPLICAS as usize;
+        println!("{count:8}  {containers:10}  {:8.2} ms  {each:7.2} µs", spent.as_secs_f64() * 1e3);
+    }
+}

@@ -1,0 +1,336 @@
+//! `[[policy]]` tables.
+
+use super::reader::{Fields, Value};
+use super::{SourceKind, Sources};
+use crate::policy::{
+    Action, Actions, DockerStat, Law, Limit, Metric, Pause, Policy, Query, Rules, Step, Take,
+    ValueOf, VictimOrder,
+};
+use crate::schedule::{Schedule, ScheduleError};
+use std::time::Duration;
+
+const PAUSES: [(&str, Pause); 4] =
+    [("none", Pause::None), ("up", Pause::Up), ("down", Pause::Down), ("both", Pause::Both)];
+const ORDERS: [(&str, VictimOrder); 5] = [
+    ("unhealthy", VictimOrder::Unhealthy),
+    ("clones", VictimOrder::Clones),
+    ("least_sessions", VictimOrder::LeastSessions),
+    ("newest", VictimOrder::Newest),
+    ("oldest", VictimOrder::Oldest),
+];
+
+/// Every `[[policy]]` of a table.
+pub(super) fn policies(root: &Fields<'_>, sources: &Sources) -> Vec<Policy> {
+    let mut read: Vec<Policy> = Vec::new();
+    for fields in root.tables("policy", "policy_name") {
+        let Some(policy) = policy(&fields, sources) else {
+            fields.finish();
+            continue;
+        };
+        if read.iter().any(|p| p.name == policy.name) {
+            fields.error("policy_name", format!("{:?} is there twice", policy.name));
+        }
+        if let Some(other) = read.iter().find(|p| p.service == policy.service) {
+            fields.error(
+                "service_name",
+                format!(
+                    "{:?} is already scaled by the policy {:?}: give that one several metrics",
+                    policy.service, other.name
+                ),
+            );
+        }
+        fields.finish();
+        read.push(policy);
+    }
+    read
+}
+
+fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
+    const MIN: [&str; 2] = ["autoscale_min_instance", "autoscale_min_instances"];
+    const MAX: [&str; 2] = ["autoscale_max_instance", "autoscale_max_instances"];
+    const NAME: [&str; 2] = ["policy_name", "container_policy_name"];
+    f.expect(&NAME, "a name of its own");
+    f.expect(&["service_name", "alert_service_name"], "the service to scale");
+    f.expect(&MAX, "a whole number");
+    let name = f.alias(NAME, Value::text);
+    let alert_service = f.opt("alert_service_name", Value::text);
+    let service = f.opt("service_name", Value::text).or_else(|| alert_service.clone());
+    let (min, max) = (f.alias(MIN, Value::count), f.alias(MAX, Value::count));
+    let (min, max_or_min) = (min.unwrap_or(1), max.unwrap_or(u32::MAX));
+    if min > max_or_min {
+        f.error(
+            "autoscale_min_instance",
+            format!("{min} is above autoscale_max_instance {max_or_min}"),
+        );
+    }
+
+    let mut p = Policy::new(
+        name.as_deref().unwrap_or_default(),
+        service.as_deref().unwrap_or_default(),
+        min,
+        max_or_min,
+    );
+    p.alert_service = alert_service.unwrap_or_else(|| p.service.clone());
+    p.naming_convention =
+        f.alias(["naming_convention", "container_naming_convention"], Value::text);
+    if let Some(list) = f.opt("autoscale_action", |v| v.list(|a| a.text()?.parse::<Action>())) {
+        let service_scope = |a: &Action| matches!(a, Action::ScaleUpService);
+        if p.naming_convention.is_none() && list.iter().any(service_scope) {
+            f.error("naming_convention", "is missing: scale_up_service names new containers by it");
+        }
+        p.actions = Actions { list };
+    }
+    set(&mut p.start_time, f.opt("start_time", Value::duration));
+    set(&mut p.alert_step, f.opt("alert_step", at_least_one));
+    set(&mut p.pause, f.opt("pause", |v| v.one_of(&PAUSES)));
+    set(&mut p.dry_run, f.opt("dry_run", Value::boolean));
+    set(&mut p.victim, f.opt("victim", |v| v.list(|o| o.one_of(&ORDERS))));
+    set(&mut p.drain_grace, f.opt("drain_grace", Value::duration));
+    if let Some(up) = f.table("up") {
+        rules(up, &mut p.up);
+    }
+    if let Some(down) = f.table("down") {
+        rules(down, &mut p.down);
+        if p.down.tolerance >= 1.0 {
+            f.error("down", "a tolerance of 1 or more would never scale in");
+        }
+    }
+    for m in f.tables("metric", "name") {
+        let metric = metric(&m, sources, &p);
+        if let Some(metric) = &metric
+            && p.metrics.iter().any(|other| other.name == metric.name)
+        {
+            m.error("name", format!("{:?} is there twice", metric.name));
+        }
+        m.finish();
+        p.metrics.extend(metric);
+    }
+    for s in f.tables("schedule", "name") {
+        p.schedules.extend(schedule(&s, max_or_min));
+        s.finish();
+    }
+    (name.is_some() && service.is_some() && max.is_some()).then_some(p)
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn at_least_one(v: Value<'_>) -> Result<u32, String> {
+    match v.count()? {
+        0 => Err("expected a whole number from 1 on, not 0".to_owned()),
+        n => Ok(n),
+    }
+}
+
+fn rules(f: Fields<'_>, rules: &mut Rules) {
+    set(&mut rules.tolerance, f.opt("tolerance", Value::number));
+    set(&mut rules.window, f.opt("window", Value::duration));
+    set(&mut rules.cooldown, f.opt("cooldown", Value::duration));
+    let count = f.opt("limit_count", at_least_one);
+    let percent = f.opt("limit_percent", Value::positive);
+    let period = f.opt("limit_period", Value::period);
+    match (count, percent, period) {
+        (None, None, None) => {}
+        (None, None, Some(period)) => match &mut rules.limit {
+            Some(limit) => limit.period = period,
+            None => f.error("limit_period", "needs limit_count or limit_percent"),
+        },
+        (count, percent, period) => {
+            let period = period.or(rules.limit.map(|l| l.period));
+            let Some(period) = period else {
+                f.error("limit_period", "is missing: expected a duration such as \"30s\"");
+                return f.finish();
+            };
+            let count = count.unwrap_or(1);
+            rules.limit = Some(Limit { count, percent: percent.unwrap_or(0.0), period });
+        }
+    }
+    if let Some(true) = f.opt("unlimited", Value::boolean) {
+        if f.has("limit_count") || f.has("limit_percent") {
+            f.error("unlimited", "contradicts the limit next to it");
+        }
+        rules.limit = None;
+    }
+    f.finish();
+}
+
+fn metric(f: &Fields<'_>, sources: &Sources, policy: &Policy) -> Option<Metric> {
+    let name = f.req("name", "a name, unique in the policy", Value::text);
+    let stale_after = f.opt("stale_after", Value::period).unwrap_or(Duration::from_secs(60));
+    let query = query(f, sources);
+    let law = law(f, policy);
+    Some(Metric { name: name?, query: query?, law: law?, stale_after })
+}
+
+fn law(f: &Fields<'_>, policy: &Policy) -> Option<Law> {
+    match (f.has("target"), f.has("backlog_rate"), f.has("step")) {
+        (true, false, false) => {
+            let look_ahead = f.opt("look_ahead", Value::duration).unwrap_or(policy.start_time);
+            Some(Law::Target {
+                per_replica: f.opt("target", Value::positive)?,
+                value: f
+                    .opt("value", |v| {
+                        v.one_of(&[("total", ValueOf::Total), ("average", ValueOf::Average)])
+                    })
+                    .unwrap_or(ValueOf::Total),
+                look_ahead,
+                slope_window: f
+                    .opt("slope_window", Value::period)
+                    .unwrap_or(Duration::from_secs(60)),
+                activation: f.opt("activation", Value::number).unwrap_or(0.0),
+            })
+        }
+        (false, true, false) => Some(Law::Backlog {
+            per_replica: f.opt("backlog_rate", Value::positive)?,
+            catch_up: f.req("catch_up", "a duration such as \"30s\"", Value::period)?,
+        }),
+        (false, false, true) => steps(f).map(Law::Steps),
+        (false, false, false) => {
+            f.error(
+                "target",
+                "is missing: expected target, backlog_rate or [[policy.metric.step]]",
+            );
+            None
+        }
+        _ => {
+            f.error("target", "expected only one of target, backlog_rate and step");
+            None
+        }
+    }
+}
+
+/// Steps whose effect grows with the distance, so that more load never means fewer replicas.
+fn steps(f: &Fields<'_>) -> Option<Vec<Step>> {
+    let (mut above, mut below) = (Vec::new(), Vec::new());
+    for s in f.tables("step", "name") {
+        match (s.has("above"), s.has("below")) {
+            (true, false) => above.extend(s.opt("above", Value::number).zip(s.req(
+                "add",
+                "how many replicas to add",
+                at_least_one,
+            ))),
+            (false, true) => below.extend(s.opt("below", Value::number).zip(s.req(
+                "remove",
+                "how many replicas to take",
+                at_least_one,
+            ))),
+            _ => s.error("above", "expected either above and add, or below and remove"),
+        }
+        s.finish();
+    }
+    above.sort_by(|a, b| a.0.total_cmp(&b.0));
+    below.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let grows = |steps: &[(f64, u32)]| steps.windows(2).all(|w| w[0].1 <= w[1].1);
+    if !grows(&above) || !grows(&below) {
+        f.error("step", "a step further out must not do less than a nearer one");
+        return None;
+    }
+    if let (Some((low, _)), Some((high, _))) = (below.first(), above.first())
+        && low >= high
+    {
+        f.error("step", format!("below {low} and above {high} overlap: it would never rest"));
+        return None;
+    }
+    let above = above.into_iter().map(|(threshold, add)| Step::Above { threshold, add });
+    let below = below.into_iter().map(|(threshold, remove)| Step::Below { threshold, remove });
+    Some(above.chain(below).collect())
+}
+
+fn query(f: &Fields<'_>, sources: &Sources) -> Option<Query> {
+    let expected = "the name of a [[haproxy]], [[prometheus]] or [[http]] table, or \"docker\"";
+    let source = if sources.required() {
+        f.req("source", expected, Value::text)?
+    } else {
+        f.opt("source", Value::text).unwrap_or_default()
+    };
+    match sources.kind(&source) {
+        Some(SourceKind::HaProxy) => Some(Query::HaProxy {
+            backend: f.req("backend", "a backend's name", Value::text)?,
+            column: f.req("column", "a column of `show stat`, such as scur", Value::text)?,
+            take: f
+                .opt("take", |v| {
+                    v.one_of(&[
+                        ("sum", Take::Sum),
+                        ("average", Take::Average),
+                        ("backend", Take::Backend),
+                    ])
+                })
+                .unwrap_or(Take::Sum),
+            source,
+        }),
+        Some(SourceKind::Prometheus) => {
+            let query = f.req("query", "a query that yields one number", Value::text)?;
+            Some(Query::Prometheus { source, query })
+        }
+        Some(SourceKind::Http) => {
+            let pointer =
+                f.req("pointer", "a JSON pointer such as \"/queue/size\"", json_pointer)?;
+            Some(Query::Http { source, pointer })
+        }
+        Some(SourceKind::Docker) => {
+            let stats = [("cpu", DockerStat::Cpu), ("memory", DockerStat::Memory)];
+            let stat = f.req("stat", "cpu or memory", |v| v.one_of(&stats))?;
+            Some(Query::Docker { stat })
+        }
+        Some(SourceKind::External) => {
+            for key in ["backend", "column", "take", "query", "pointer", "stat"] {
+                f.has(key);
+            }
+            Some(Query::External)
+        }
+        None => {
+            f.error(
+                "source",
+                format!("no source is called {source:?}: expected {}", sources.names()),
+            );
+            None
+        }
+    }
+}
+
+fn json_pointer(v: Value<'_>) -> Result<String, String> {
+    let text = v.text()?;
+    if text.starts_with('/') {
+        Ok(text)
+    } else {
+        Err(format!("expected a JSON pointer, which starts with /, not {text:?}"))
+    }
+}
+
+fn schedule(f: &Fields<'_>, ceiling: u32) -> Option<Schedule> {
+    f.opt("name", Value::text);
+    let cron = f.req("cron", "a pattern such as \"0 8 * * MON-FRI\"", Value::text);
+    let zone = f.req("time_zone", "a name such as \"Europe/Paris\"", Value::text);
+    let duration = f.req("duration", "a duration such as \"10h\"", Value::period);
+    let (min, max) = (f.opt("min", Value::count), f.opt("max", Value::count));
+    if min.is_none() && max.is_none() {
+        f.error("min", "is missing: expected min, max or both");
+    }
+    for (key, bound) in [("min", min), ("max", max)] {
+        if bound.is_some_and(|b| b > ceiling) {
+            f.error(key, format!("is above autoscale_max_instance {ceiling}"));
+        }
+    }
+    if let (Some(min), Some(max)) = (min, max)
+        && min > max
+    {
+        f.error("min", format!("{min} is above max {max}"));
+    }
+    match Schedule::new(&cron?, &zone?, duration?) {
+        Ok(mut schedule) => {
+            (schedule.min, schedule.max) = (min, max);
+            Some(schedule)
+        }
+        Err(ScheduleError::Cron(e)) => {
+            f.error("cron", e);
+            None
+        }
+        Err(ScheduleError::TimeZone(e)) => {
+            f.error("time_zone", e);
+            None
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Everything of a configuration but its policies.
+
+use super::policy::policies;
+use super::reader::{Fields, Value};
+use super::{
+    Alerts, ClientTls, Config, Docker, DockerHost, HaProxy, HttpSource, Notify, NotifyKind, Secret,
+    ServerTls, Status, Store, StoreUrl, Timing,
+};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `None` only when something was wrong, which is then recorded.
+pub(super) fn config(root: &Fields<'_>) -> Option<Config> {
+    let timing = timing(root);
+    let store = store(root);
+    let alerts = root.table("alerts").and_then(alerts);
+    let status = root.table("status").and_then(|f| {
+        let listen = f.req("listen", "an address such as \"127.0.0.1:9101\"", address);
+        f.finish();
+        Some(Status { listen: listen? })
+    });
+    let mut config = Config {
+        store: store?,
+        timing,
+        alerts,
+        status,
+        haproxy: each(root, "haproxy", haproxy),
+        prometheus: each(root, "prometheus", http_source),
+        http: each(root, "http", http_source),
+        docker: each(root, "docker", docker),
+        notify: each(root, "notify", notify),
+        policies: Vec::new(),
+    };
+    names_differ(root);
+    if !root.has("docker") {
+        let host = DockerHost::Unix("/var/run/docker.sock".into());
+        config.docker.push(Docker { name: "local".to_owned(), host, tls: None });
+    }
+    config.policies = policies(root, &config.sources());
+    Some(config)
+}
+
+fn each<T>(
+    root: &Fields<'_>,
+    key: &'static str,
+    read: impl Fn(&Fields<'_>) -> Option<T>,
+) -> Vec<T> {
+    let tables = root.tables(key, "name").into_iter();
+    tables
+        .filter_map(|f| {
+            let read = read(&f);
+            f.finish();
+            read
+        })
+        .collect()
+}
+
+/// A metric names its source by name alone, so names must differ over all kinds.
+fn names_differ(root: &Fields<'_>) {
+    let mut seen = vec!["docker".to_owned()];
+    for key in ["haproxy", "prometheus", "http"] {
+        for f in root.tables(key, "name") {
+            let Some(name) = f.opt("name", |v| v.text()).filter(|n| !n.is_empty()) else {
+                continue;
+            };
+            if seen.contains(&name) {
+                f.error("name", format!("another source is called {name:?} already"));
+            }
+            seen.push(name);
+        }
+    }
+    let mut hosts: Vec<String> = Vec::new();
+    for f in root.tables("docker", "name") {
+        let Some(name) = f.opt("name", |v| v.text()) else {
+            continue;
+        };
+        if hosts.contains(&name) {
+            f.error("name", format!("another host is called {name:?} already"));
+        }
+        hosts.push(name);
+    }
+}
+
+fn store(root: &Fields<'_>) -> Option<Store> {
+    let Some(f) = root.table("store") else {
+        let url = StoreUrl::Sqlite("berth-scaler.db".into());
+        return (!root.has("store")).then_some(Store { url });
+    };
+    let url = f.req("url", "sqlite:PATH or mysql://user:password@host/database", |v| {
+        let text = v.text()?;
+        match text.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                if path.is_empty() {
+                    Err("sqlite: needs a path".to_owned())
+                } else {
+                    Ok(StoreUrl::Sqlite(path.into()))
+                }
+            }
+            Some(("mysql" | "mariadb", rest))
+                if rest.starts_with("//") && rest[2..].contains('/') =>
+            {
+                Ok(StoreUrl::Mysql(format!("mysql:{rest}")))
+            }
+            _ => Err("expected sqlite:PATH or mysql://user:password@host:port/database".to_owned()),
+        }
+    });
+    f.finish();
+    Some(Store { url: url? })
+}
+
+fn timing(root: &Fields<'_>) -> Timing {
+    let mut timing = Timing {
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(3),
+        lease: Duration::from_secs(10),
+        keep_history: Duration::from_secs(90 * 86_400),
+    };
+    let Some(f) = root.table("loop") else {
+        return timing;
+    };
+    for (key, field) in [
+        ("interval", &mut timing.interval),
+        ("timeout", &mut timing.timeout),
+        ("lease", &mut timing.lease),
+        ("keep_history", &mut timing.keep_history),
+    ] {
+        *field = f.opt(key, |v| v.period()).unwrap_or(*field);
+    }
+    if timing.lease < Duration::from_secs(1) {
+        f.error("lease", "must be at least 1s: a slow store would lose the lead all the time");
+    }
+    f.finish();
+    timing
+}
+
+fn alerts(f: Fields<'_>) -> Option<Alerts> {
+    let listen = f.req("listen", "an address such as \"127.0.0.1:8080\"", address);
+    let token = f.opt("token", secret);
+    let tls = match (f.opt("tls_cert", path), f.opt("tls_key", path)) {
+        (Some(cert), Some(key)) => {
+            Some(ServerTls { cert, key, client_ca: f.opt("tls_client_ca", path) })
+        }
+        (None, None) => {
+            if f.has("tls_client_ca") {
+                f.error("tls_client_ca", "needs tls_cert and tls_key");
+            }
+            None
+        }
+        (Some(_), None) => missing(&f, "tls_key", "tls_cert"),
+        (None, Some(_)) => missing(&f, "tls_cert", "tls_key"),
+    };
+    let guarded = token.is_some() || tls.as_ref().is_some_and(|t| t.client_ca.is_some());
+    let open = f.opt("allow_anonymous", |v| v.boolean()).unwrap_or(false);
+    if let Some(listen) = listen
+        && !listen.ip().is_loopback()
+        && !guarded
+        && !open
+        && !f.has("token")
+    {
+        f.error("listen", format!("{listen} can be reached from outside: give a token or tls_client_ca, or say allow_anonymous = true"));
+    }
+    let ttl = f.opt("ttl", |v| v.period()).unwrap_or(Duration::from_secs(300));
+    let body_limit = f.opt("body_limit", |v| v.count()).unwrap_or(64 * 1024);
+    f.finish();
+    Some(Alerts { listen: listen?, token, tls, ttl, body_limit: body_limit as usize })
+}
+
+fn missing<T>(f: &Fields<'_>, key: &'static str, other: &str) -> Option<T> {
+    // Not there and unreadable must be told apart: the latter has its error already.
+    if !f.has(key) {
+        f.error(key, format!("is missing: {other} needs it"));
+    }
+    None
+}
+
+fn client_tls(f: &Fields<'_>) -> Option<ClientTls> {
+    let ca = f.opt("tls_ca", path);
+    let identity = match (f.opt("tls_cert", path), f.opt("tls_key", path)) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(_), None) => missing(f, "tls_key", "tls_cert"),
+        (None, Some(_)) => missing(f, "tls_cert", "tls_key"),
+    };
+    if identity.is_some() && ca.is_none() {
+        missing::<()>(f, "tls_ca", "tls_cert");
+    }
+    Some(ClientTls { ca: ca?, identity })
+}
+
+fn haproxy(f: &Fields<'_>) -> Option<HaProxy> {
+    let name = f.req("name", "a name for metrics to refer to", |v| v.text());
+    let servers = f.req("servers", "a list such as [\"10.0.0.5:9999\"]", |v| {
+        let list = v.list(|s| s.text())?;
+        if list.is_empty() { Err("must not be empty".to_owned()) } else { Ok(list) }
+    });
+    let tls = client_tls(f);
+    Some(HaProxy { name: name?, servers: servers?, tls })
+}
+
+fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
+    let name = f.req("name", "a name for metrics to refer to", |v| v.text());
+    let url = f.req("url", "a URL such as \"http://10.0.0.5:9090\"", |v| http_url(v));
+    let (token, tls) = (f.opt("token", secret), client_tls(f));
+    Some(HttpSource { name: name?, url: url?, token, tls })
+}
+
+fn docker(f: &Fields<'_>) -> Option<Docker> {
+    let name = f.req("name", "a name for the audit", |v| v.text());
+    let host = f.req("host", "unix:///path or tcp://host:port", |v| {
+        let text = v.text()?;
+        match text.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Ok(DockerHost::Unix(path.into())),
+            Some(("tcp", host)) if host.contains(':') => Ok(DockerHost::Tcp(host.to_owned())),
+            _ => Err(format!("expected unix:///path or tcp://host:port, not {text:?}")),
+        }
+    });
+    let tls = client_tls(f);
+    match (&host, &tls) {
+        (Some(DockerHost::Tcp(at)), None) if !f.has("tls_ca") && !is_loopback(at) => f.error(
+            "host",
+            "over TCP whoever connects is root there: give tls_ca, tls_cert and tls_key",
+        ),
+        _ => {}
+    }
+    Some(Docker { name: name?, host: host?, tls })
+}
+
+fn is_loopback(host_port: &str) -> bool {
+    let host = host_port.rsplit_once(':').map_or(host_port, |(host, _)| host);
+    host == "localhost"
+        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|a| a.is_loopback())
+        || host == "[::1]"
+}
+
+fn notify(f: &Fields<'_>) -> Option<Notify> {
+    f.opt("name", |v| v.text());
+    let kinds = [
+        ("mattermost", NotifyKind::Mattermost),
+        ("slack", NotifyKind::Slack),
+        ("teams", NotifyKind::Teams),
+    ];
+    let kind = f.req("kind", "mattermost, slack or teams", |v| v.one_of(&kinds));
+    let url = f.req("url", "the URL of an incoming webhook", |v| http_url(v).map(Secret));
+    Some(Notify { kind: kind?, url: url? })
+}
+
+fn http_url(v: Value<'_>) -> Result<String, String> {
+    let text = v.text()?;
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(host) if !host.is_empty() => Ok(text),
+        // A webhook's URL is a secret: the message must not repeat it.
+        _ => Err("expected a URL that starts with http:// or https://".to_owned()),
+    }
+}
+
+fn address(v: Value<'_>) -> Result<SocketAddr, String> {
+    let text = v.text()?;
+    text.parse().map_err(|_| format!("expected IP:PORT, such as 127.0.0.1:8080, not {text:?}"))
+}
+
+fn secret(v: Value<'_>) -> Result<Secret, String> {
+    v.text().map(Secret)
+}
+
+fn path(v: Value<'_>) -> Result<PathBuf, String> {
+    v.text().map(PathBuf::from)
+}

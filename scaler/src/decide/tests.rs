@@ -1,0 +1,586 @@
+//! Transcripts: what is seen on the left, what is said on the right.
+
+use super::*;
+use crate::observation::{Hint, Reading};
+use crate::policy::{Action, Law, Limit, Metric, Pause, Query, Step, ValueOf};
+use crate::schedule::Schedule;
+use std::time::Duration;
+
+/// A service whose replicas do at once what is decided.
+struct World {
+    policy: Policy,
+    history: History,
+    replicas: Option<Replicas>,
+    hints: Vec<Hint>,
+    now: Timestamp,
+}
+
+/// 1 September 2025, a Monday, 00:00 UTC.
+const MONDAY: Timestamp = Timestamp::from_secs(1_756_684_800);
+
+impl World {
+    fn new(policy: Policy, running: u32) -> Self {
+        let replicas = Some(Replicas { running, ..Replicas::default() });
+        Self { policy, history: History::default(), replicas, hints: Vec::new(), now: MONDAY }
+    }
+
+    fn wait(&mut self, secs: u64) -> &mut Self {
+        self.now = self.now + Duration::from_secs(secs);
+        self
+    }
+
+    fn decide(&mut self, readings: Vec<Reading>) -> Decision {
+        let hints = std::mem::take(&mut self.hints);
+        let seen = Observation { readings, replicas: self.replicas, hints };
+        let (decision, history) = decide(&self.policy, &seen, &self.history, self.now);
+        self.history = history;
+        if let Some(replicas) = &mut self.replicas {
+            // Draining ones and the lost come and go with the action; the rest runs at once.
+            if let Move::Out { take_back, restart, .. } = decision.action {
+                replicas.draining -= take_back;
+                replicas.stopped -= restart;
+            }
+            if decision.to != decision.from {
+                replicas.running = decision.to - replicas.starting - replicas.unhealthy;
+            }
+        }
+        decision
+    }
+
+    /// One tick with a reading for each metric.
+    fn tick(&mut self, values: &[f64]) -> Decision {
+        let at = self.now;
+        self.decide(values.iter().map(|&v| Reading::Value { v, at }).collect())
+    }
+
+    fn says(&mut self, values: &[f64], expected: &str) {
+        let said = self.tick(values).reason;
+        assert_eq!(said, expected, "at {}", self.now);
+    }
+
+    fn alert(&mut self, key: &str, action: Action) -> &mut Self {
+        self.hints.push(Hint {
+            key: key.to_owned(),
+            action,
+            at: self.now,
+            expires: self.now + Duration::from_secs(300),
+            min: None,
+            max: None,
+            title: "too many sessions".to_owned(),
+        });
+        self
+    }
+}
+
+fn metric(name: &str, law: Law) -> Metric {
+    Metric {
+        name: name.to_owned(),
+        query: Query::External,
+        law,
+        stale_after: Duration::from_secs(60),
+    }
+}
+
+fn target(per_replica: f64) -> Law {
+    Law::Target {
+        per_replica,
+        value: ValueOf::Total,
+        look_ahead: Duration::ZERO,
+        slope_window: Duration::from_secs(60),
+        activation: 0.0,
+    }
+}
+
+/// 50 sessions per replica, one to ten of them, no limit on the way down.
+fn sessions() -> Policy {
+    let mut policy = Policy::new("webapp", "webapp", 1, 10);
+    policy.metrics = vec![metric("sessions", target(50.0))];
+    policy.down.limit = None;
+    policy
+}
+
+#[test]
+fn follows_demand_up_at_once_and_down_after_the_window() {
+    let mut w = World::new(sessions(), 2);
+    w.says(&[90.0], "hold 2: sessions is 90, which needs 1.8 at 50 each, within tolerance");
+    w.wait(5)
+        .says(&[109.0], "hold 2: sessions is 109, which needs 2.2 at 50 each, within tolerance");
+    w.wait(5).says(&[240.0], "scale out 2 → 5: sessions is 240, which needs 4.8 at 50 each");
+    w.wait(5).says(
+        &[60.0],
+        "hold 5, recommended 2: sessions is 60, which needs 1.2 at 50 each; \
+         the last 300 s needed up to 5",
+    );
+    w.wait(200).says(
+        &[130.0],
+        "hold 5, recommended 3: sessions is 130, which needs 2.6 at 50 each; \
+         the last 300 s needed up to 5",
+    );
+    w.wait(299).says(
+        &[60.0],
+        "scale in 5 → 3: sessions is 60, which needs 1.2 at 50 each; the last 300 s needed up to 3",
+    );
+}
+
+#[test]
+fn waits_a_whole_window_after_its_first_sight_of_a_service() {
+    let mut w = World::new(sessions(), 8);
+    for _ in 0..60 {
+        assert_eq!(w.tick(&[60.0]).action, Move::Hold);
+        w.wait(5);
+    }
+    assert_eq!(w.wait(5).tick(&[60.0]).action, Move::In { stop: 6 });
+}
+
+#[test]
+fn takes_a_gap_in_its_ticks_for_the_last_wish_and_not_for_quiet() {
+    let mut w = World::new(sessions(), 8);
+    w.tick(&[400.0]);
+    w.wait(1000);
+    assert_eq!(w.tick(&[60.0]).action, Move::Hold);
+    for _ in 0..59 {
+        assert_eq!(w.wait(5).tick(&[60.0]).action, Move::Hold);
+    }
+    assert_eq!(w.wait(10).tick(&[60.0]).action, Move::In { stop: 6 });
+}
+
+#[test]
+fn counts_starting_replicas_as_capacity() {
+    let mut w = World::new(sessions(), 2);
+    w.replicas = Some(Replicas { running: 2, starting: 3, ..Replicas::default() });
+    w.says(&[240.0], "hold 5: sessions is 240, which needs 4.8 at 50 each, within tolerance");
+}
+
+#[test]
+fn an_error_is_never_a_zero() {
+    for (reading, why) in [
+        (Reading::Missing, "is missing"),
+        (Reading::Stale, "is stale"),
+        (Reading::Error("timed out".to_owned()), "cannot be read (timed out)"),
+        (Reading::Value { v: f64::NAN, at: MONDAY }, "reads NaN, which is no amount"),
+        (Reading::Value { v: -1.0, at: MONDAY }, "reads -1, which is no amount"),
+    ] {
+        let mut w = World::new(sessions(), 5);
+        w.tick(&[240.0]);
+        for _ in 0..100 {
+            w.wait(10);
+            let decision = w.decide(vec![reading.clone()]);
+            assert_eq!(
+                decision.reason,
+                format!("hold 5: no metric can be trusted; sessions {why}, so nothing is stopped")
+            );
+        }
+    }
+}
+
+#[test]
+fn an_old_value_counts_as_stale() {
+    let mut w = World::new(sessions(), 5);
+    let at = w.now;
+    w.wait(61);
+    let decision = w.decide(vec![Reading::Value { v: 10.0, at }]);
+    assert!(decision.reason.contains("sessions is 61 s old, so nothing is stopped"));
+}
+
+#[test]
+fn scales_out_on_what_is_known_and_in_only_when_all_is_known() {
+    let mut policy = sessions();
+    policy.metrics.push(metric("queue", target(10.0)));
+    policy.down.window = Duration::ZERO;
+    let mut w = World::new(policy, 4);
+    let known = |w: &World, v| Reading::Value { v, at: w.now };
+    let up = w.decide(vec![known(&w, 300.0), Reading::Missing]);
+    assert_eq!((up.from, up.to), (4, 6));
+    w.wait(5);
+    let down = w.decide(vec![known(&w, 50.0), Reading::Missing]);
+    assert_eq!(
+        down.reason,
+        "hold 6: sessions is 50, which needs 1 at 50 each; queue is missing, so nothing is stopped"
+    );
+    // The gap between the two was longer than any window: now both agree.
+    w.wait(5).says(&[50.0, 25.0], "scale in 6 → 3: queue is 25, which needs 2.5 at 10 each");
+}
+
+#[test]
+fn a_backlog_comes_on_top_of_the_demand() {
+    let mut policy = sessions();
+    let law = Law::Backlog { per_replica: 50.0, catch_up: Duration::from_secs(10) };
+    policy.metrics.push(metric("waiting", law));
+    let mut w = World::new(policy, 2);
+    w.says(&[100.0, 1000.0], "scale out 2 → 4: sessions is 100, which needs 4 at 50 each");
+}
+
+#[test]
+fn an_average_counts_for_those_that_run() {
+    let mut policy = Policy::new("webapp", "webapp", 1, 10);
+    let law = Law::Target {
+        per_replica: 60.0,
+        value: ValueOf::Average,
+        look_ahead: Duration::ZERO,
+        slope_window: Duration::from_secs(60),
+        activation: 0.0,
+    };
+    policy.metrics = vec![metric("cpu", law)];
+    let mut w = World::new(policy, 0);
+    w.replicas = Some(Replicas { running: 4, starting: 2, ..Replicas::default() });
+    // 4 × 90 % ÷ 60 % = 6, which is what there will be.
+    assert_eq!(w.tick(&[90.0]).action, Move::Hold);
+    w.replicas = Some(Replicas { starting: 6, ..Replicas::default() });
+    assert_eq!(w.tick(&[0.0]).limited_by.len(), 1, "an average over nothing is not known");
+}
+
+#[test]
+fn steps_count_from_those_that_run() {
+    let mut policy = Policy::new("webapp", "webapp", 1, 20);
+    policy.metrics = vec![metric(
+        "rtime",
+        Law::Steps(vec![
+            Step::Above { threshold: 200.0, add: 1 },
+            Step::Above { threshold: 800.0, add: 4 },
+            Step::Below { threshold: 50.0, remove: 1 },
+        ]),
+    )];
+    let mut w = World::new(policy, 4);
+    w.says(&[900.0], "scale out 4 → 8: rtime is 900, which asks for 8");
+    w.replicas = Some(Replicas { running: 4, starting: 4, ..Replicas::default() });
+    w.wait(5).says(&[900.0], "hold 8: rtime is 900, which asks for 8, within tolerance");
+    w.replicas = Some(Replicas { running: 8, ..Replicas::default() });
+    w.wait(5).says(&[300.0], "scale out 8 → 9: rtime is 300, which asks for 9");
+    w.wait(5).says(&[100.0], "hold 9: rtime is 100, which asks for 9, within tolerance");
+    w.wait(5);
+    for _ in 0..59 {
+        w.wait(5);
+        assert_eq!(w.tick(&[10.0]).action, Move::Hold);
+    }
+    w.wait(10);
+    assert_eq!(w.tick(&[10.0]).to, 8);
+}
+
+#[test]
+fn looks_ahead_along_the_slope() {
+    let mut policy = sessions();
+    let Law::Target { look_ahead, .. } = &mut policy.metrics[0].law else { panic!("a target") };
+    *look_ahead = Duration::from_secs(20);
+    let mut w = World::new(policy, 4);
+    // Two more each second.
+    for n in 0..30 {
+        w.wait(5).tick(&[100.0 + 10.0 * f64::from(n)]);
+    }
+    w.wait(5).says(
+        &[400.0],
+        "hold 8: sessions is 400, in 20 s about 436, which needs 8.7 at 50 each, within tolerance",
+    );
+    let falling = w.wait(5).tick(&[100.0]);
+    assert_eq!(falling.want, 2, "a fall is not followed ahead: {}", falling.reason);
+}
+
+#[test]
+fn min_and_max_hold_even_when_blind() {
+    let mut w = World::new(sessions(), 0);
+    let up = w.decide(vec![Reading::Missing]);
+    assert!(up.reason.starts_with("scale out 0 → 1: fewer than the minimum of 1"), "{}", up.reason);
+    let mut w = World::new(sessions(), 14);
+    let down = w.decide(vec![Reading::Missing]);
+    assert!(down.reason.starts_with("scale in 14 → 10: more than the maximum of 10"));
+    assert_eq!(down.action, Move::In { stop: 4 });
+    let mut w = World::new(sessions(), 9);
+    w.says(
+        &[5000.0],
+        "scale out 9 → 10: sessions is 5000, which needs 100 at 50 each; the maximum is 10",
+    );
+}
+
+#[test]
+fn replaces_unhealthy_replicas_within_the_maximum() {
+    let mut w = World::new(sessions(), 0);
+    w.replicas = Some(Replicas { running: 3, unhealthy: 2, ..Replicas::default() });
+    assert_eq!(w.tick(&[240.0]).to, 7);
+    w.replicas = Some(Replicas { running: 7, unhealthy: 3, ..Replicas::default() });
+    assert_eq!(w.wait(5).tick(&[500.0]).action, Move::Hold);
+}
+
+#[test]
+fn takes_back_what_drains_then_restarts_then_creates() {
+    let mut policy = sessions();
+    policy.actions.list.push(Action::ServiceAvailability);
+    let mut w = World::new(policy, 2);
+    w.replicas = Some(Replicas { running: 2, draining: 1, stopped: 1, ..Replicas::default() });
+    let action = w.tick(&[240.0]).action;
+    assert_eq!(action, Move::Out { take_back: 1, restart: 1, create: 1 });
+}
+
+#[test]
+fn service_availability_brings_back_what_is_lost_but_does_not_spin() {
+    let mut policy = Policy::new("webapp", "webapp", 1, 10);
+    policy.actions.list = vec![Action::ServiceAvailability];
+    let mut w = World::new(policy, 3);
+    w.replicas = Some(Replicas { running: 1, stopped: 2, ..Replicas::default() });
+    w.says(&[], "scale out 1 → 3: 2 stopped or gone, service_availability brings back");
+    w.replicas = Some(Replicas { running: 1, stopped: 2, ..Replicas::default() });
+    w.wait(5).says(
+        &[],
+        "hold 1, recommended 3: 2 stopped or gone, service_availability brings back; \
+         cooling down for 15 s more",
+    );
+    assert_eq!(w.wait(15).tick(&[]).to, 3);
+}
+
+#[test]
+fn each_alert_is_one_step_and_the_limit_skips_the_rest() {
+    let mut w = World::new(Policy::new("webapp", "webapp", 1, 4), 2);
+    w.alert("a", Action::ScaleUp).alert("b", Action::ScaleUpNode).alert("c", Action::ScaleUp);
+    let decision = w.tick(&[]);
+    assert_eq!(decision.reason, "scale out 2 → 4: alert \"too many sessions\" asks for scale_up");
+    assert_eq!(
+        decision.hints,
+        [
+            ("a".to_owned(), HintOutcome::Processed),
+            ("b".to_owned(), HintOutcome::Processed),
+            ("c".to_owned(), HintOutcome::Skipped("already at the maximum of 4".to_owned())),
+        ]
+    );
+    w.wait(5).says(&[], "hold 4: no alert asks for a change");
+}
+
+#[test]
+fn an_alert_starts_the_first_replica_from_zero() {
+    let mut policy = sessions();
+    policy.min = 0;
+    let mut w = World::new(policy, 0);
+    w.alert("a", Action::ScaleUpService);
+    let decision = w.decide(vec![Reading::Missing]);
+    assert_eq!((decision.from, decision.to), (0, 1));
+    for _ in 0..60 {
+        w.wait(5);
+        assert_eq!(w.tick(&[0.0]).to, 1, "not gone again before the window is over");
+    }
+    assert_eq!(w.wait(5).tick(&[0.0]).to, 0);
+    assert_eq!(w.wait(5).decide(vec![Reading::Missing]).action, Move::Hold);
+}
+
+#[test]
+fn an_alert_goes_down_only_when_the_metrics_agree_and_nothing_was_just_started() {
+    let mut w = World::new(sessions(), 3);
+    w.tick(&[240.0]);
+    w.alert("a", Action::ScaleDown);
+    let pending = HintOutcome::Pending("the last start was only 10 s ago".to_owned());
+    assert_eq!(w.wait(0).history.acts.len(), 1);
+    w.now = w.now + Duration::from_secs(10);
+    assert_eq!(w.tick(&[100.0]).hints[0].1, pending);
+    w.wait(5).alert("a", Action::ScaleDown);
+    let skipped = HintOutcome::Skipped("the metrics ask for 5".to_owned());
+    assert_eq!(w.tick(&[240.0]).hints[0].1, skipped);
+    w.wait(300).alert("a", Action::ScaleDown);
+    let decision = w.tick(&[190.0]);
+    assert_eq!((decision.to, &decision.hints[0].1), (4, &HintOutcome::Processed));
+    w.wait(5).alert("b", Action::ScaleDown);
+    let HintOutcome::Pending(why) = w.decide(vec![Reading::Stale]).hints.remove(0).1 else {
+        panic!("must wait for the metric")
+    };
+    assert_eq!(why, "sessions is stale, so nothing is stopped");
+}
+
+#[test]
+fn an_expired_alert_is_skipped() {
+    let mut w = World::new(Policy::new("webapp", "webapp", 1, 4), 2);
+    w.alert("a", Action::ScaleUp).wait(300);
+    let decision = w.tick(&[]);
+    assert_eq!(decision.action, Move::Hold);
+    let why = "it is 300 s old and no longer counts".to_owned();
+    assert_eq!(decision.hints[0].1, HintOutcome::Skipped(why));
+}
+
+#[test]
+fn an_alert_waits_for_the_cool_down() {
+    let mut policy = Policy::new("webapp", "webapp", 1, 9);
+    policy.up.cooldown = Duration::from_secs(60);
+    let mut w = World::new(policy, 2);
+    w.alert("a", Action::ScaleUp);
+    assert_eq!(w.tick(&[]).to, 3);
+    w.wait(59).alert("b", Action::ScaleUp);
+    let decision = w.tick(&[]);
+    let why = "cooling down for 1 s more".to_owned();
+    assert_eq!(decision.hints, [("b".to_owned(), HintOutcome::Pending(why))]);
+    w.wait(1).alert("b", Action::ScaleUp);
+    assert_eq!(w.tick(&[]).hints, [("b".to_owned(), HintOutcome::Processed)]);
+}
+
+#[test]
+fn limits_each_direction_by_count_or_percent_whichever_is_more() {
+    let limit = |count, percent| Some(Limit { count, percent, period: Duration::from_secs(30) });
+    let mut policy = sessions();
+    policy.max = 100;
+    policy.up.limit = limit(4, 100.0);
+    policy.down.limit = limit(1, 50.0);
+    policy.down.window = Duration::ZERO;
+    let mut w = World::new(policy, 2);
+    w.says(
+        &[2000.0],
+        "scale out 2 → 6: sessions is 2000, which needs 40 at 50 each; \
+         the limit per 30 s allows 6",
+    );
+    assert_eq!(w.wait(5).tick(&[2000.0]).action, Move::Hold);
+    assert_eq!(w.wait(25).tick(&[2000.0]).to, 12);
+    assert_eq!(w.wait(30).tick(&[2000.0]).to, 24);
+    assert_eq!(w.wait(30).tick(&[2000.0]).to, 40);
+    w.wait(30).tick(&[50.0]);
+    assert_eq!(w.wait(31).tick(&[50.0]).to, 10);
+    assert_eq!(w.wait(5).tick(&[50.0]).action, Move::Hold);
+    assert_eq!(w.wait(26).tick(&[50.0]).to, 5);
+}
+
+#[test]
+fn keeps_evaluating_while_it_cools_down() {
+    let mut policy = sessions();
+    policy.up.cooldown = Duration::from_secs(60);
+    policy.down.cooldown = Duration::from_secs(120);
+    policy.down.window = Duration::ZERO;
+    let mut w = World::new(policy, 2);
+    assert_eq!(w.tick(&[150.0]).to, 3);
+    w.wait(10).says(
+        &[250.0],
+        "hold 3, recommended 5: sessions is 250, which needs 5 at 50 each; \
+         cooling down for 50 s more",
+    );
+    w.wait(40);
+    w.tick(&[50.0]);
+    w.wait(50).says(
+        &[50.0],
+        "hold 3, recommended 1: sessions is 50, which needs 1 at 50 each; \
+         cooling down for 20 s more",
+    );
+}
+
+#[test]
+fn an_up_window_waits_for_a_lasting_wish() {
+    let mut policy = sessions();
+    policy.up.window = Duration::from_secs(30);
+    let mut w = World::new(policy, 2);
+    w.tick(&[90.0]);
+    w.wait(5).says(
+        &[240.0],
+        "hold 2, recommended 5: sessions is 240, which needs 4.8 at 50 each; \
+         the last 30 s asked for 2 at least once",
+    );
+    for _ in 0..5 {
+        w.wait(5).tick(&[190.0]);
+    }
+    assert_eq!(w.wait(5).tick(&[240.0]).to, 4);
+}
+
+#[test]
+fn pause_and_dry_run_go_on_recommending() {
+    let mut w = World::new(Policy { pause: Pause::Up, ..sessions() }, 2);
+    w.says(
+        &[240.0],
+        "hold 2, would go to 5: sessions is 240, which needs 4.8 at 50 each; scaling up is paused",
+    );
+    assert_eq!(w.tick(&[240.0]).want, 5);
+    let mut w = World::new(Policy { dry_run: true, ..sessions() }, 2);
+    w.says(&[240.0], "hold 2, would go to 5: sessions is 240, which needs 4.8 at 50 each; dry run");
+    assert!(w.history.acts.is_empty(), "what was not done starts no cool-down");
+}
+
+#[test]
+fn a_policy_does_only_what_its_actions_name() {
+    let mut policy = sessions();
+    policy.actions.list = vec![Action::ScaleUp];
+    policy.down.window = Duration::ZERO;
+    let mut w = World::new(policy, 5);
+    w.tick(&[100.0]);
+    w.wait(31).tick(&[100.0]);
+    w.wait(5).says(
+        &[100.0],
+        "hold 5, recommended 2: sessions is 100, which needs 2 at 50 each; \
+         autoscale_action has no scale_down",
+    );
+    w.alert("a", Action::ScaleDown);
+    let why = "autoscale_action of the policy has no scale_down".to_owned();
+    assert_eq!(w.tick(&[100.0]).hints[0].1, HintOutcome::Skipped(why));
+}
+
+fn office_hours(min: Option<u32>, max: Option<u32>) -> Schedule {
+    let ten_hours = Duration::from_secs(36_000);
+    let mut s = Schedule::new("0 8 * * MON-FRI", "Europe/Paris", ten_hours).expect("right");
+    (s.min, s.max) = (min, max);
+    s
+}
+
+#[test]
+fn a_schedule_moves_the_floor_and_gives_it_back() {
+    let mut w =
+        World::new(Policy { schedules: vec![office_hours(Some(4), None)], ..sessions() }, 1);
+    // 8 o'clock in Paris is 6 o'clock in UTC in September.
+    w.wait(6 * 3600 - 1);
+    assert_eq!(w.tick(&[40.0]).to, 1);
+    w.wait(1)
+        .says(&[40.0], "scale out 1 → 4: fewer than the minimum of 4; the minimum is 4 (schedule)");
+    for _ in 0..(10 * 60 - 1) {
+        assert_eq!(w.wait(60).tick(&[40.0]).to, 4);
+    }
+    w.wait(61);
+    for _ in 0..61 {
+        assert_eq!(w.wait(5).tick(&[40.0]).to, 4);
+    }
+    assert_eq!(w.wait(5).tick(&[40.0]).to, 1);
+}
+
+#[test]
+fn a_schedule_without_metrics_is_given_back_with_what_alerts_did_meanwhile() {
+    let mut policy = Policy::new("webapp", "webapp", 1, 10);
+    policy.schedules = vec![office_hours(Some(5), None)];
+    let mut w = World::new(policy, 2);
+    w.wait(7 * 3600);
+    assert_eq!(w.tick(&[]).to, 5);
+    w.wait(60).alert("a", Action::ScaleUp);
+    assert_eq!(w.tick(&[]).to, 6);
+    w.wait(10 * 3600);
+    w.tick(&[]);
+    w.wait(301).tick(&[]);
+    let last = w.wait(31).tick(&[]);
+    assert_eq!(last.to, 3, "two from before and one from the alert: {}", last.reason);
+    assert_eq!(w.wait(60).tick(&[]).to, 3);
+}
+
+#[test]
+fn a_schedule_may_lower_the_ceiling() {
+    let mut w =
+        World::new(Policy { schedules: vec![office_hours(None, Some(3))], ..sessions() }, 5);
+    w.wait(7 * 3600);
+    let decision = w.tick(&[450.0]);
+    assert_eq!(
+        decision.reason,
+        "scale in 5 → 3: more than the maximum of 3; the maximum is 3 (schedule)"
+    );
+}
+
+#[test]
+fn does_nothing_while_it_does_not_know_what_runs() {
+    let mut w = World::new(sessions(), 2);
+    w.replicas = None;
+    w.alert("a", Action::ScaleUp);
+    let decision = w.tick(&[500.0]);
+    assert_eq!(decision.action, Move::Hold);
+    assert!(matches!(decision.hints[0].1, HintOutcome::Pending(_)));
+}
+
+#[test]
+fn a_clock_set_back_does_not_lengthen_a_window() {
+    let mut w = World::new(sessions(), 2);
+    w.wait(86_400).tick(&[240.0]);
+    w.now = MONDAY;
+    w.tick(&[60.0]);
+    w.wait(301).tick(&[60.0]);
+    assert_eq!(w.wait(5).tick(&[60.0]).to, 2);
+}
+
+#[test]
+fn an_act_that_came_to_nothing_is_taken_back() {
+    let mut policy = sessions();
+    policy.up.cooldown = Duration::from_secs(60);
+    let mut w = World::new(policy, 2);
+    let decision = w.tick(&[240.0]);
+    w.history.retract(decision.at);
+    w.replicas = Some(Replicas { running: 2, ..Replicas::default() });
+    assert_eq!(w.wait(5).tick(&[240.0]).to, 5);
+}

@@ -1,0 +1,214 @@
+//! The executor: what runs, and one step towards what should.
+//!
+//! A step is level-triggered. [`Executor::advance`] looks at the container as it is now and does
+//! the next thing; called again, by this process or by the one after a crash, it goes on from
+//! there. So there is no way to recover but the way to work.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
+
+pub mod docker;
+pub mod dry_run;
+pub mod plan;
+
+/// A boxed future, so that executors can be chosen at run time.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Labels that the scaler puts on what it makes.
+pub mod label {
+    /// The intent that made it: the audit row's id.
+    pub const INTENT: &str = "berth.scaler.intent";
+    /// The container that it is a clone of.
+    pub const CLONE_OF: &str = "berth.scaler.clone_of";
+}
+
+/// Starts and stops replicas somewhere.
+pub trait Executor: Send + Sync {
+    /// Everything there is on every host.
+    fn look(&self) -> BoxFuture<'_, Sight>;
+
+    /// What it takes to make another one like this container, in the executor's own form.
+    fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>>;
+
+    /// Why a container that ran no longer does, going by what happened to it since `since`.
+    fn ending<'a>(
+        &'a self,
+        host: &'a str,
+        id: &'a str,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Ending, StepError>>;
+
+    /// Does what comes next of a step that was intended at `at`.
+    fn advance<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Result<Progress, StepError>>;
+}
+
+/// One container or whatever the executor calls it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// Name of its host.
+    pub host: String,
+    /// Its id.
+    pub id: String,
+    /// Its name, without Docker's leading slash.
+    pub name: String,
+    /// Its addresses.
+    pub ips: Vec<IpAddr>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it does.
+    pub state: State,
+    /// What its health check says.
+    pub health: Health,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// What a container does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// It runs.
+    Running,
+    /// It exists and cannot serve: paused, or between two tries of its restart policy.
+    Unable,
+    /// It ended.
+    Ended,
+}
+
+/// What a container's health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It has none.
+    Unchecked,
+    /// Not known yet.
+    Starting,
+    /// Well.
+    Healthy,
+    /// Not well.
+    Unhealthy,
+}
+
+/// Everything there is, and which hosts did not say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sight {
+    /// The hosts that answered.
+    pub hosts: Vec<String>,
+    /// Their containers.
+    pub instances: Vec<Instance>,
+    /// Hosts that did not answer, and why.
+    pub blind: Vec<(String, String)>,
+}
+
+/// What is to be done with one container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What.
+    pub kind: StepKind,
+    /// On which host.
+    pub host: String,
+    /// The container; not known yet for one to be made.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Where the spec of one to be made comes from: host and id of a known container.
+    pub like: Option<(String, String)>,
+    /// How long it may take to stop before it is killed.
+    pub grace: Duration,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// Make and start one.
+    Create,
+    /// Start one that ended.
+    Start,
+    /// Stop it, let it drain, then remove it.
+    Stop,
+    /// Stop it and keep it, to clone from.
+    Park,
+    /// Remove one that ended.
+    Remove,
+}
+
+impl StepKind {
+    /// The word in the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepKind::Create => "create",
+            StepKind::Start => "start",
+            StepKind::Stop => "stop",
+            StepKind::Park => "park",
+            StepKind::Remove => "remove",
+        }
+    }
+
+    /// Whether it leaves one replica fewer.
+    pub fn takes_away(self) -> bool {
+        matches!(self, StepKind::Stop | StepKind::Park)
+    }
+}
+
+/// A step and what is known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// The audit row.
+    pub intent: i64,
+    /// The step.
+    pub step: &'a Step,
+    /// When it was intended.
+    pub at: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+    /// The spec of one to be made.
+    pub spec: Option<&'a str>,
+}
+
+/// How far a step has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is nothing left to do.
+    Done {
+        /// The container.
+        id: Option<String>,
+        /// What it is now: `running`, `stopped`, `deleted`.
+        status: &'static str,
+    },
+    /// It takes its time; look again.
+    Waiting {
+        /// What it is now: `draining`.
+        status: &'static str,
+    },
+}
+
+/// Why a step could not go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// The host does not answer: worth another try.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It cannot be done.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Why a container no longer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself.
+    Crashed,
+    /// Somebody stopped or killed it.
+    Stopped,
+    /// Somebody deleted it without stopping it first.
+    Deleted,
+    /// The host no longer knows.
+    Unknown,
+}

@@ -1,0 +1,106 @@
+//! Connections to Docker hosts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::OnceCell;
+
+use crate::config;
+use crate::executor::StepError;
+use crate::http;
+
+/// Every configured host.
+#[derive(Clone, Debug)]
+pub struct Hosts(Arc<Vec<Host>>);
+
+impl Hosts {
+    /// Reads certificates; connects to nobody yet.
+    pub fn new(hosts: &[config::Docker], patience: Duration) -> Result<Self> {
+        let hosts = hosts.iter().map(|host| {
+            Host::new(host, patience).with_context(|| format!("docker host {}", host.name))
+        });
+        Ok(Self(Arc::new(hosts.collect::<Result<_>>()?)))
+    }
+
+    /// The hosts in the configuration's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Host> {
+        self.0.iter()
+    }
+
+    /// A host by its name.
+    pub fn named(&self, name: &str) -> Result<&Host, StepError> {
+        self.iter()
+            .find(|host| host.name == name)
+            .ok_or_else(|| StepError::Refused(format!("no docker host is called {name:?}")))
+    }
+}
+
+/// One host.
+#[derive(Debug)]
+pub struct Host {
+    /// `name` in the configuration.
+    pub name: String,
+    /// Speaks the newest version of the API until the host has told its own.
+    fresh: Docker,
+    /// Speaks the host's version.
+    settled: OnceCell<Docker>,
+}
+
+impl Host {
+    fn new(host: &config::Docker, patience: Duration) -> Result<Self> {
+        let secs = patience.as_secs().max(1);
+        let fresh = match &host.host {
+            config::DockerHost::Unix(path) => {
+                Docker::connect_with_unix(&path.to_string_lossy(), secs, API_DEFAULT_VERSION)?
+            }
+            config::DockerHost::Tcp(at) => {
+                let scheme = if host.tls.is_some() { "https" } else { "http" };
+                let connector = http::connector(host.tls.as_ref())?;
+                let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+                let transport = move |request: BollardRequest| {
+                    let answer = client.request(request);
+                    async move { answer.await.map_err(Error::from) }
+                };
+                let at = format!("{scheme}://{at}");
+                Docker::connect_with_custom_transport(
+                    transport,
+                    Some(at),
+                    secs,
+                    API_DEFAULT_VERSION,
+                )?
+            }
+        };
+        Ok(Self {
+            name: host.name.clone(),
+            fresh: fresh.with_timeout(patience),
+            settled: OnceCell::new(),
+        })
+    }
+
+    /// The client, once the host has answered for the first time.
+    pub async fn client(&self) -> Result<&Docker, StepError> {
+        let settle = || self.fresh.clone().negotiate_version();
+        self.settled.get_or_try_init(settle).await.map_err(step_error)
+    }
+}
+
+/// What the host itself says cannot be done will not get better by asking again; all else may.
+pub(crate) fn step_error(error: Error) -> StepError {
+    match error {
+        Error::DockerResponseServerError { status_code, message } => {
+            StepError::Refused(format!("docker says {status_code}: {message}"))
+        }
+        Error::RequestTimeoutError => StepError::Unreachable("no answer in time".to_owned()),
+        other => StepError::Unreachable(http::chain(&other)),
+    }
+}
+
+/// Whether the host says that there is no such thing.
+pub(crate) fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}

@@ -1,0 +1,313 @@
+//! Turns a move into steps: who comes back, who is made and where, who goes. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::{Health, Instance, State, Step, StepKind, label};
+use crate::decide::Move;
+use crate::observation::Replicas;
+use crate::policy::Policy;
+use crate::store::audit::Entry;
+use crate::store::containers::{Fate, Known};
+use crate::timestamp::Timestamp;
+use crate::victim::{Replica, victims};
+
+/// One service as it is now.
+#[derive(Debug, Default)]
+pub struct Service<'a> {
+    /// Its containers that exist and are not on their way out.
+    pub alive: Vec<&'a Instance>,
+    /// Those that ended by themselves or were deleted from outside.
+    pub lost: Vec<&'a Known>,
+    /// Stopped by the scaler and kept to clone from.
+    pub parked: Vec<&'a Known>,
+    /// Containers that the scaler made and that ended: nothing but litter.
+    pub litter: Vec<&'a Instance>,
+    /// What new ones are made like; never a victim.
+    pub template: Option<(String, String)>,
+    /// Open intents to stop one whose signal has not been sent.
+    pub taken_back: Vec<i64>,
+    /// Open intents to make or start one that is not seen to run yet.
+    pub coming: u32,
+}
+
+impl<'a> Service<'a> {
+    /// Sorts what is known of a service.
+    pub fn new(instances: &[&'a Instance], known: &[&'a Known], open: &[&'a Entry]) -> Self {
+        let mut service = Self::default();
+        let going: HashSet<&str> = open
+            .iter()
+            .filter(|e| e.step.as_ref().is_some_and(|s| s.kind.takes_away()))
+            .filter_map(|e| e.container_id.as_deref())
+            .collect();
+        let fates: HashMap<&str, &Known> = known.iter().map(|k| (k.id.as_str(), *k)).collect();
+        for instance in instances.iter().filter(|i| !going.contains(i.id.as_str())) {
+            let fate = fates.get(instance.id.as_str()).map(|known| known.fate);
+            match (instance.state, fate) {
+                (State::Running | State::Unable, _) => service.alive.push(instance),
+                (State::Ended, Some(Fate::Crashed)) if is_clone(instance) => {
+                    service.litter.push(instance);
+                }
+                (State::Created, _) if is_clone(instance) && !named(open, instance) => {
+                    service.litter.push(instance);
+                }
+                _ => {}
+            }
+        }
+        for known in known.iter().filter(|k| !going.contains(k.id.as_str())) {
+            match known.fate {
+                Fate::Crashed | Fate::Deleted => service.lost.push(known),
+                Fate::Parked => service.parked.push(known),
+                Fate::Alive | Fate::Stopped => {}
+            }
+        }
+        service.template = template(&service.alive, known);
+        for entry in open {
+            let Some(step) = &entry.step else { continue };
+            let seen = |i: &&Instance| i.host == step.host && i.name == step.name;
+            match step.kind {
+                StepKind::Create | StepKind::Start if !service.alive.iter().any(seen) => {
+                    service.coming += 1;
+                    // It is on its way back already.
+                    service.lost.retain(|k| k.host != step.host || k.name != step.name);
+                    service.parked.retain(|k| k.host != step.host || k.name != step.name);
+                }
+                StepKind::Stop | StepKind::Park if entry.status.is_none() => {
+                    service.taken_back.push(entry.id);
+                }
+                _ => {}
+            }
+        }
+        service
+    }
+
+    /// How many are in which state.
+    pub fn replicas(&self, policy: &Policy, now: Timestamp) -> Replicas {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let mut replicas = Replicas {
+            starting: self.coming,
+            draining: count(self.taken_back.len()),
+            stopped: count(self.lost.len()),
+            ..Replicas::default()
+        };
+        for instance in &self.alive {
+            *match (instance.state, instance.health) {
+                (State::Unable, _) | (_, Health::Unhealthy) => &mut replicas.unhealthy,
+                (_, Health::Starting) => &mut replicas.starting,
+                (_, Health::Unchecked) if now.since(instance.created) < policy.start_time => {
+                    &mut replicas.starting
+                }
+                _ => &mut replicas.running,
+            } += 1;
+        }
+        replicas
+    }
+}
+
+/// Whether an open intent is about it.
+fn named(open: &[&Entry], instance: &Instance) -> bool {
+    let mut steps = open.iter().filter_map(|entry| entry.step.as_ref());
+    steps.any(|step| step.host == instance.host && step.name == instance.name)
+}
+
+/// Whether the scaler made it.
+fn is_clone(instance: &Instance) -> bool {
+    instance.labels.contains_key(label::INTENT)
+}
+
+/// The eldest that somebody else started; else the eldest; else the last that is remembered.
+fn template(alive: &[&Instance], known: &[&Known]) -> Option<(String, String)> {
+    let eldest = alive
+        .iter()
+        .min_by_key(|i| (is_clone(i), i.created, &i.id))
+        .map(|i| (i.host.clone(), i.id.clone()));
+    let with_spec = known.iter().filter(|k| k.spec.is_some());
+    let remembered = || {
+        with_spec
+            .max_by_key(|k| (k.fate == Fate::Parked, k.seen_at))
+            .map(|k| (k.host.clone(), k.id.clone()))
+    };
+    eldest.or_else(remembered)
+}
+
+/// What the steps of one move look at besides the service.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Hosts that answer, in the configuration's order.
+    pub hosts: &'a [String],
+    /// How many containers each host has.
+    pub load: &'a HashMap<&'a str, usize>,
+    /// Hosts that lately could not make one of this service.
+    pub avoid: &'a HashSet<String>,
+    /// Every name in use or about to be.
+    pub names: &'a HashSet<String>,
+    /// Sessions by address.
+    pub sessions: &'a HashMap<IpAddr, u64>,
+}
+
+/// The steps of a move.
+#[derive(Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In the order in which they are taken.
+    pub steps: Vec<Step>,
+    /// Intents to stop one that are cancelled.
+    pub taken_back: Vec<i64>,
+}
+
+/// The steps of a move. The error says what is missing to do it.
+pub fn plan(
+    policy: &Policy,
+    service: &Service<'_>,
+    around: &Surroundings<'_>,
+    action: Move,
+) -> Result<Plan, String> {
+    match action {
+        Move::Hold => Ok(Plan::default()),
+        Move::Out { take_back, restart, create } => {
+            out(policy, service, around, take_back, restart, create)
+        }
+        Move::In { stop } => Ok(down(policy, service, around, stop)),
+    }
+}
+
+fn out(
+    policy: &Policy,
+    service: &Service<'_>,
+    around: &Surroundings<'_>,
+    take_back: u32,
+    restart: u32,
+    create: u32,
+) -> Result<Plan, String> {
+    let taken_back: Vec<i64> =
+        service.taken_back.iter().copied().take(take_back as usize).collect();
+    let mut steps = Vec::new();
+    for known in service.lost.iter().take(restart as usize) {
+        let deleted = known.fate == Fate::Deleted;
+        let kind = if deleted { StepKind::Create } else { StepKind::Start };
+        steps.push(step(policy, kind, known));
+    }
+    // What of the first two there is not is made anew.
+    let missing = (take_back as usize - taken_back.len()) + (restart as usize - steps.len());
+    let mut create = create as usize + missing;
+    for known in service.parked.iter().take(create) {
+        steps.push(step(policy, StepKind::Start, known));
+        create -= 1;
+    }
+    if create == 0 {
+        return Ok(Plan { steps, taken_back });
+    }
+    let restarted = |i: &&&Instance| !steps.iter().any(|s| s.id.as_ref() == Some(&i.id));
+    let litter: Vec<Step> = service
+        .litter
+        .iter()
+        .filter(restarted)
+        .map(|i| of_instance(policy, StepKind::Remove, i))
+        .collect();
+    steps.extend(litter);
+    let template = service.template.as_ref().ok_or_else(|| {
+        format!(
+            "there is nothing to clone: start one container with the label service_name={}",
+            policy.service
+        )
+    })?;
+    let mut planned: HashMap<&str, usize> = HashMap::new();
+    for instance in &service.alive {
+        *planned.entry(instance.host.as_str()).or_default() += 1;
+    }
+    let mut names = around.names.clone();
+    for _ in 0..create {
+        let fewest = |host: &&String| {
+            let host = host.as_str();
+            let mine = planned.get(host).copied().unwrap_or(0);
+            (around.avoid.contains(host), mine, around.load.get(host).copied().unwrap_or(0))
+        };
+        let host = around.hosts.iter().min_by_key(fewest).ok_or("no docker host answers")?;
+        *planned.entry(host.as_str()).or_default() += 1;
+        let name = next_name(policy, &names);
+        names.insert(name.clone());
+        steps.push(Step {
+            kind: StepKind::Create,
+            host: host.clone(),
+            id: None,
+            name,
+            like: Some(template.clone()),
+            grace: policy.drain_grace,
+        });
+    }
+    Ok(Plan { steps, taken_back })
+}
+
+fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop: u32) -> Plan {
+    let is_template = |i: &Instance| {
+        service.template.as_ref().is_some_and(|(host, id)| *host == i.host && *id == i.id)
+    };
+    let replicas: Vec<Replica> = service
+        .alive
+        .iter()
+        .map(|i| Replica {
+            id: i.id.clone(),
+            unhealthy: i.state == State::Unable || i.health == Health::Unhealthy,
+            clone: is_clone(i),
+            template: is_template(i),
+            sessions: i
+                .ips
+                .iter()
+                .filter_map(|ip| around.sessions.get(ip))
+                .copied()
+                .reduce(|a, b| a + b),
+            created: i.created,
+        })
+        .collect();
+    let going = victims(&replicas, stop, &policy.victim);
+    let find = |id: &str| service.alive.iter().find(|i| i.id == id);
+    let mut steps: Vec<Step> = going
+        .iter()
+        .filter_map(|replica| find(&replica.id))
+        .map(|i| of_instance(policy, StepKind::Stop, i))
+        .collect();
+    // Down to none, the template goes last and stays at hand to be started or cloned again.
+    if steps.len() < stop as usize
+        && policy.min == 0
+        && let Some(last) = service.alive.iter().find(|i| is_template(i))
+    {
+        steps.push(of_instance(policy, StepKind::Park, last));
+    }
+    Plan { steps, taken_back: Vec::new() }
+}
+
+fn step(policy: &Policy, kind: StepKind, known: &Known) -> Step {
+    let create = kind == StepKind::Create;
+    Step {
+        kind,
+        host: known.host.clone(),
+        id: (!create).then(|| known.id.clone()),
+        name: known.name.clone(),
+        like: create.then(|| (known.host.clone(), known.id.clone())),
+        grace: policy.drain_grace,
+    }
+}
+
+fn of_instance(policy: &Policy, kind: StepKind, instance: &Instance) -> Step {
+    Step {
+        kind,
+        host: instance.host.clone(),
+        id: Some(instance.id.clone()),
+        name: instance.name.clone(),
+        like: None,
+        grace: policy.drain_grace,
+    }
+}
+
+/// The naming convention with the next free number, or the service and an id where there is none.
+fn next_name(policy: &Policy, names: &HashSet<String>) -> String {
+    match &policy.naming_convention {
+        Some(prefix) => (1..=names.len() + 1)
+            .map(|n| format!("{prefix}{n}"))
+            .find(|name| !names.contains(name))
+            .unwrap_or_else(|| format!("{prefix}{}", names.len() + 2)),
+        None => format!("{}-{:08x}", policy.service, berth::random::bits() >> 32),
+    }
+}
+
+#[cfg(test)]
+mod tests;

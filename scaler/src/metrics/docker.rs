@@ -1,0 +1,140 @@
+//! CPU and memory of a service's containers by the Docker API.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::ContainerStatsResponse;
+use bollard::query_parameters::StatsOptionsBuilder;
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::{Question, Source};
+use crate::executor::docker::Hosts;
+use crate::executor::docker::hosts::step_error;
+use crate::executor::{BoxFuture, Instance};
+use crate::observation::Reading;
+use crate::policy::{DockerStat, Query, ValueOf};
+use crate::timestamp::Timestamp;
+
+/// Containers that are asked for at once.
+const AT_ONCE: usize = 16;
+
+/// The statistics of every container that is asked for.
+#[derive(Debug)]
+pub struct DockerStats {
+    hosts: Hosts,
+    patience: Duration,
+    /// CPU nanoseconds used by each container at the last look.
+    used: HashMap<String, (u64, Timestamp)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Usage {
+    cpu_nanos: Option<u64>,
+    memory: Option<u64>,
+}
+
+impl DockerStats {
+    /// Asks `hosts`; a question takes at most `patience`.
+    pub fn new(hosts: Hosts, patience: Duration) -> Self {
+        Self { hosts, patience, used: HashMap::new() }
+    }
+
+    async fn usage<'m>(&self, member: &'m Instance) -> (&'m str, Result<Usage, String>) {
+        let ask = async {
+            let docker = self.hosts.named(&member.host)?.client().await?;
+            let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
+            let mut stats = std::pin::pin!(docker.stats(&member.id, Some(options)));
+            stats.next().await.transpose().map_err(step_error)
+        };
+        let usage = match timeout(self.patience, ask).await {
+            Ok(Ok(Some(stats))) => Ok(usage(&stats)),
+            Ok(Ok(None)) => Err(format!("{}: no statistics", member.name)),
+            Ok(Err(error)) => Err(format!("{}: {error}", member.name)),
+            Err(_) => Err(format!("{}: no answer within {:?}", member.name, self.patience)),
+        };
+        (&member.id, usage)
+    }
+}
+
+impl Source for DockerStats {
+    fn read<'a>(
+        &'a mut self,
+        questions: &'a [Question<'a>],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Vec<Reading>> {
+        Box::pin(async move {
+            let mut members: Vec<&Instance> =
+                questions.iter().flat_map(|q| q.members.iter().copied()).collect();
+            members.sort_by(|a, b| a.id.cmp(&b.id));
+            members.dedup_by(|a, b| a.id == b.id);
+            let asked: Vec<_> = members.into_iter().map(|member| self.usage(member)).collect();
+            let usages: HashMap<&str, Result<Usage, String>> =
+                futures_util::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+            let answers = questions.iter().map(|q| answer(q, &usages, &self.used, now)).collect();
+            self.used = usages
+                .iter()
+                .filter_map(|(id, usage)| Some((id, usage.as_ref().ok()?.cpu_nanos?)))
+                .map(|(id, nanos)| ((*id).to_owned(), (nanos, now)))
+                .collect();
+            answers
+        })
+    }
+}
+
+fn answer(
+    question: &Question<'_>,
+    usages: &HashMap<&str, Result<Usage, String>>,
+    before: &HashMap<String, (u64, Timestamp)>,
+    now: Timestamp,
+) -> Reading {
+    let Query::Docker { stat } = question.query else { return Reading::Missing };
+    let mut values = Vec::new();
+    for member in question.members {
+        let value = match usages.get(member.id.as_str()) {
+            Some(Ok(usage)) => match stat {
+                DockerStat::Memory => usage.memory.map(|bytes| bytes as f64),
+                DockerStat::Cpu => before
+                    .get(&member.id)
+                    .zip(usage.cpu_nanos)
+                    .and_then(|(&(last, at), used)| percent(last, used, at, now)),
+            },
+            Some(Err(why)) => return Reading::Error(why.clone()),
+            None => None,
+        };
+        values.extend(value);
+    }
+    if values.is_empty() {
+        return Reading::Missing;
+    }
+    // A container too young to be measured is taken to be like the others.
+    let average = values.iter().sum::<f64>() / values.len() as f64;
+    let v = match question.value {
+        ValueOf::Average => average,
+        ValueOf::Total => average * question.members.len() as f64,
+    };
+    Reading::Value { v, at: now }
+}
+
+/// Percent of one core; a counter that fell belongs to a container started anew.
+fn percent(last: u64, used: u64, at: Timestamp, now: Timestamp) -> Option<f64> {
+    let elapsed = now.since(at).as_secs_f64();
+    let used = if used < last { used } else { used - last };
+    (elapsed > 0.0).then(|| used as f64 / 1e9 / elapsed * 100.0)
+}
+
+/// Memory in use is what `docker stats` shows: less the page cache that can be dropped.
+fn usage(stats: &ContainerStatsResponse) -> Usage {
+    let cpu = stats.cpu_stats.as_ref().and_then(|c| c.cpu_usage.as_ref());
+    let memory = stats.memory_stats.as_ref();
+    let cache = memory.and_then(|m| {
+        let stats = m.stats.as_ref()?;
+        stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied()
+    });
+    Usage {
+        cpu_nanos: cpu.and_then(|usage| usage.total_usage),
+        memory: memory
+            .and_then(|m| m.usage)
+            .map(|bytes| bytes.saturating_sub(cache.unwrap_or_default())),
+    }
+}

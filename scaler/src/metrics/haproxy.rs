@@ -1,0 +1,354 @@
+//! HAProxy's `show stat`: any numeric column of a backend or its live servers, over one process or
+//! several.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use berth::config::TlsFiles;
+use berth::haproxy::stat::StatRow;
+use berth::haproxy::{Client, Endpoint, StatTable, Tls};
+use berth::resolve::Resolver;
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::{Question, Source};
+use crate::config;
+use crate::executor::BoxFuture;
+use crate::observation::Reading;
+use crate::policy::{Query, Take};
+use crate::timestamp::Timestamp;
+
+/// The stats socket's port where none is given, as for the agent.
+const DEFAULT_PORT: u16 = 9999;
+/// Columns that only grow, whatever their names (management guide, 9.1); `*_tot` and `hrsp_*` are
+/// known by theirs.
+const COUNTERS: [&str; 22] = [
+    "stot", "bin", "bout", "dreq", "dresp", "ereq", "econ", "eresp", "wretr", "wredis", "chkfail",
+    "chkdown", "downtime", "lbtot", "cli_abrt", "srv_abrt", "comp_in", "comp_out", "comp_byp",
+    "comp_rsp", "connect", "reuse",
+];
+/// Columns that are an average or an age already: over several processes they are averaged.
+const MEANS: [&str; 10] = [
+    "qtime",
+    "ctime",
+    "rtime",
+    "ttime",
+    "qtime_max",
+    "ctime_max",
+    "rtime_max",
+    "ttime_max",
+    "lastsess",
+    "lastchg",
+];
+
+/// One logical load balancer.
+#[derive(Debug)]
+pub struct HaProxy {
+    servers: Vec<Server>,
+    tls: Option<Tls>,
+    resolver: Resolver,
+    patience: Duration,
+    /// The last value of each counter that is asked for.
+    counters: HashMap<CounterKey, (f64, Timestamp)>,
+    sessions: HashMap<IpAddr, u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct CounterKey {
+    endpoint: Endpoint,
+    backend: String,
+    line: String,
+    column: String,
+}
+
+/// One entry of `servers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Server {
+    Unix(PathBuf),
+    Name { host: String, port: u16 },
+}
+
+impl HaProxy {
+    /// Reads the servers' names.
+    pub fn new(source: &config::HaProxy, patience: Duration) -> Result<Self> {
+        let load = |tls: &config::ClientTls| {
+            let files = TlsFiles { ca: tls.ca.clone(), identity: tls.identity.clone() };
+            Tls::load(&files).map_err(|complaints| anyhow!(complaints.join("; ")))
+        };
+        Ok(Self {
+            tls: source.tls.as_ref().map(load).transpose()?,
+            servers: source.servers.iter().map(|s| server(s)).collect::<Result<_>>()?,
+            resolver: Resolver::default(),
+            patience,
+            counters: HashMap::new(),
+            sessions: HashMap::new(),
+        })
+    }
+
+    /// Every process's table, or why one of them has none: part of a sum is no sum.
+    async fn tables(&self) -> Result<Vec<(Endpoint, StatTable)>, String> {
+        let endpoints = join_all(self.servers.iter().map(|server| self.endpoints(server))).await;
+        let endpoints = endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
+        // One that has two names is still one.
+        let mut seen = HashSet::new();
+        let endpoints = endpoints.into_iter().flatten().filter(|(e, _)| seen.insert(e.clone()));
+        let tables = endpoints.map(async |(endpoint, host)| {
+            let client = match &self.tls {
+                Some(tls) => Client::with_tls(endpoint, tls.clone(), host),
+                None => Client::new(endpoint),
+            };
+            let table = timeout(self.patience, client.stats()).await;
+            let endpoint = client.endpoint().clone();
+            match table {
+                Ok(Ok(table)) => Ok((endpoint, table)),
+                Ok(Err(error)) => Err(format!("{endpoint}: {error}")),
+                Err(_) => Err(format!("{endpoint}: no answer within {:?}", self.patience)),
+            }
+        });
+        join_all(tables).await.into_iter().collect()
+    }
+
+    /// Where a server listens, and the name that its certificate must have.
+    async fn endpoints<'s>(&self, server: &'s Server) -> Result<Vec<(Endpoint, &'s str)>, String> {
+        match server {
+            Server::Unix(path) => Ok(vec![(Endpoint::Unix(path.clone()), "")]),
+            Server::Name { host, port } => {
+                let found = timeout(self.patience, self.resolver.resolve(host)).await;
+                let found = found
+                    .map_err(|_| format!("{host}: no address within {:?}", self.patience))?
+                    .map_err(|error| error.to_string())?;
+                let at = |ip| (Endpoint::Tcp(SocketAddr::new(ip, *port)), host.as_str());
+                Ok(found.into_iter().map(at).collect())
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        tables: &[(Endpoint, StatTable)],
+        query: &Query,
+        now: Timestamp,
+    ) -> Reading {
+        let Query::HaProxy { backend, column, take, .. } = query else { return Reading::Missing };
+        let counter = is_counter(column);
+        let (mut values, mut wait) = (Vec::new(), false);
+        for (endpoint, table) in tables {
+            if !table.has_column(column) {
+                return Reading::Error(format!("{endpoint}: show stat has no column {column:?}"));
+            }
+            for row in table.rows().filter(|row| counts(row, backend, *take)) {
+                let Some(value) = row.number(column) else { continue };
+                if !counter {
+                    values.push(value);
+                    continue;
+                }
+                let key = CounterKey {
+                    endpoint: endpoint.clone(),
+                    backend: backend.clone(),
+                    line: row.text("svname").unwrap_or_default().to_owned(),
+                    column: column.clone(),
+                };
+                match rate(self.counters.insert(key, (value, now)), value, now) {
+                    Some(rate) => values.push(rate),
+                    None => wait = true,
+                }
+            }
+        }
+        if wait || values.is_empty() {
+            return Reading::Missing;
+        }
+        let sum: f64 = values.iter().sum();
+        let mean = *take == Take::Average || MEANS.contains(&column.as_str());
+        Reading::Value { v: if mean { sum / values.len() as f64 } else { sum }, at: now }
+    }
+}
+
+impl Source for HaProxy {
+    fn read<'a>(
+        &'a mut self,
+        questions: &'a [Question<'a>],
+        now: Timestamp,
+    ) -> BoxFuture<'a, Vec<Reading>> {
+        Box::pin(async move {
+            match self.tables().await {
+                Err(why) => vec![Reading::Error(why); questions.len()],
+                Ok(tables) => {
+                    self.sessions = sessions(&tables);
+                    // Two policies may ask for the same counter; its rate is taken once.
+                    let mut answers: Vec<(&Query, Reading)> = Vec::new();
+                    for question in questions {
+                        let known = answers.iter().find(|(query, _)| *query == question.query);
+                        let answer = match known {
+                            Some((_, answer)) => answer.clone(),
+                            None => self.answer(&tables, question.query, now),
+                        };
+                        answers.push((question.query, answer));
+                    }
+                    answers.into_iter().map(|(_, answer)| answer).collect()
+                }
+            }
+        })
+    }
+
+    fn sessions(&self) -> HashMap<IpAddr, u64> {
+        self.sessions.clone()
+    }
+}
+
+/// Whether a line of the table is one that is asked for.
+fn counts(row: &StatRow<'_>, backend: &str, take: Take) -> bool {
+    if row.text("pxname") != Some(backend) {
+        return false;
+    }
+    match (take, row.text("svname")) {
+        (Take::Backend, name) => name == Some("BACKEND"),
+        (_, Some("BACKEND" | "FRONTEND")) => false,
+        _ => row.text("status").is_some_and(|s| s.starts_with("UP") || s == "no check"),
+    }
+}
+
+fn is_counter(column: &str) -> bool {
+    column.ends_with("_tot") || column.starts_with("hrsp_") || COUNTERS.contains(&column)
+}
+
+/// The rate per second since the last look. A counter that fell has begun anew at zero: HAProxy
+/// was restarted.
+fn rate(before: Option<(f64, Timestamp)>, value: f64, now: Timestamp) -> Option<f64> {
+    let (last, at) = before?;
+    let elapsed = now.since(at).as_secs_f64();
+    let grown = if value < last { value } else { value - last };
+    (elapsed > 0.0).then(|| grown / elapsed)
+}
+
+fn sessions(tables: &[(Endpoint, StatTable)]) -> HashMap<IpAddr, u64> {
+    let mut sessions: HashMap<IpAddr, u64> = HashMap::new();
+    for row in tables.iter().flat_map(|(_, table)| table.rows()) {
+        let addr = row.text("addr").and_then(|addr| addr.parse::<SocketAddr>().ok());
+        let busy = row.text("scur").and_then(|n| n.parse::<u64>().ok());
+        if let (Some(addr), Some(busy)) = (addr, busy) {
+            *sessions.entry(addr.ip().to_canonical()).or_default() += busy;
+        }
+    }
+    sessions
+}
+
+fn server(text: &str) -> Result<Server> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Server::Unix(path.trim_start_matches("//").into()));
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Ok(Server::Name { host: bare.to_owned(), port: DEFAULT_PORT });
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        None => (text, DEFAULT_PORT),
+        Some((host, port)) => match port.parse() {
+            Ok(port) if port > 0 => (host, port),
+            _ => bail!("servers: expected host, host:port or unix:/path, not {text:?}"),
+        },
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        bail!("servers: expected host, host:port or unix:/path, not {text:?}");
+    }
+    Ok(Server::Name { host: host.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "# pxname,svname,scur,stot,rtime,status,addr,\n\
+        web,FRONTEND,9,900,,OPEN,,\n\
+        web,node1,3,100,10,UP,10.0.0.1:80,\n\
+        web,node2,5,300,30,UP 1/3,10.0.0.2:80,\n\
+        web,node3,7,50,,DRAIN,10.0.0.3:80,\n\
+        web,node4,0,0,,MAINT,127.0.0.1:80,\n\
+        web,BACKEND,15,450,20,UP,,\n\
+        other,node1,100,1,1,UP,10.0.0.1:80,\n";
+
+    fn haproxy() -> HaProxy {
+        let servers = vec!["10.0.0.5".to_owned()];
+        let source = config::HaProxy { name: "edge".to_owned(), servers, tls: None };
+        HaProxy::new(&source, Duration::from_secs(1)).unwrap()
+    }
+
+    fn query(column: &str, take: Take) -> Query {
+        let (source, backend) = ("edge".to_owned(), "web".to_owned());
+        Query::HaProxy { source, backend, column: column.to_owned(), take }
+    }
+
+    fn tables(texts: &[&str]) -> Vec<(Endpoint, StatTable)> {
+        let endpoint = |n: usize| Endpoint::Unix(format!("/{n}").into());
+        let tables = texts.iter().map(|text| StatTable::parse(text).unwrap());
+        tables.enumerate().map(|(n, table)| (endpoint(n), table)).collect()
+    }
+
+    fn value(reading: &Reading) -> f64 {
+        let Reading::Value { v, .. } = reading else { panic!("{reading:?}") };
+        *v
+    }
+
+    #[test]
+    fn takes_the_sum_the_average_or_the_backends_line_of_live_servers() {
+        let (mut haproxy, now) = (haproxy(), Timestamp::from_secs(1));
+        for (column, take, expected) in [
+            ("scur", Take::Sum, 8.0),
+            ("scur", Take::Average, 4.0),
+            ("scur", Take::Backend, 15.0),
+            ("rtime", Take::Average, 20.0),
+        ] {
+            let answer = haproxy.answer(&tables(&[TABLE]), &query(column, take), now);
+            assert_eq!(value(&answer), expected, "{column} {take:?}");
+        }
+        let two = tables(&[TABLE, TABLE]);
+        assert_eq!(value(&haproxy.answer(&two, &query("scur", Take::Sum), now)), 16.0);
+        assert_eq!(value(&haproxy.answer(&two, &query("rtime", Take::Backend), now)), 20.0);
+    }
+
+    #[test]
+    fn nothing_is_never_a_zero() {
+        let (mut haproxy, now) = (haproxy(), Timestamp::from_secs(1));
+        let dead = TABLE.replace("UP", "DOWN");
+        let answer = haproxy.answer(&tables(&[&dead]), &query("scur", Take::Sum), now);
+        assert_eq!(answer, Reading::Missing);
+        let empty = "# pxname,svname,scur,status,addr,\n";
+        let answer = haproxy.answer(&tables(&[empty]), &query("scur", Take::Backend), now);
+        assert_eq!(answer, Reading::Missing);
+        let answer = haproxy.answer(&tables(&[TABLE]), &query("scurr", Take::Sum), now);
+        assert!(matches!(answer, Reading::Error(why) if why.contains("no column \"scurr\"")));
+    }
+
+    #[test]
+    fn counters_become_rates_across_a_restart() {
+        let mut haproxy = haproxy();
+        let mut at = |text: &str, secs| {
+            let now = Timestamp::from_secs(secs);
+            haproxy.answer(&tables(&[text]), &query("stot", Take::Sum), now)
+        };
+        assert_eq!(at(TABLE, 0), Reading::Missing, "one look gives no rate");
+        assert_eq!(value(&at(&TABLE.replace(",100,", ",150,"), 10)), 5.0);
+        let restarted = TABLE.replace(",100,", ",20,").replace(",300,", ",30,");
+        assert_eq!(value(&at(&restarted, 20)), 5.0);
+    }
+
+    #[test]
+    fn sessions_are_known_by_address() {
+        let sessions = sessions(&tables(&[TABLE, TABLE]));
+        assert_eq!(sessions[&"10.0.0.2".parse::<IpAddr>().unwrap()], 10);
+    }
+
+    #[test]
+    fn servers_are_written_as_for_the_agent() {
+        let name = |host: &str, port| Server::Name { host: host.to_owned(), port };
+        assert_eq!(server("lb").unwrap(), name("lb", 9999));
+        assert_eq!(server("lb:1").unwrap(), name("lb", 1));
+        assert_eq!(server("::1").unwrap(), name("::1", 9999));
+        assert_eq!(server("[::1]:7").unwrap(), name("::1", 7));
+        assert_eq!(server("unix:/run/h.sock").unwrap(), Server::Unix("/run/h.sock".into()));
+        assert!(server("lb:x").is_err() && server("lb:99999").is_err() && server(":1").is_err());
+    }
+}

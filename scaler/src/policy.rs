@@ -1,0 +1,431 @@
+//! What a service's owner asks for. Parsed at the edge ([`crate::config`]); nothing here is
+//! validated again.
+
+use crate::schedule::Schedule;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One policy: which service, between which bounds, by which signals, how fast each way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// `policy_name`, unique in the table.
+    pub name: String,
+    /// `service_name`: the service whose containers are started and stopped.
+    pub service: String,
+    /// `alert_service_name`: the service that alerts name; `service_name` when left out.
+    pub alert_service: String,
+    /// `naming_convention`: prefix of new containers' names, as in `webapp_`.
+    pub naming_convention: Option<String>,
+    /// `autoscale_min_instance`: always at least this many, even when blind.
+    pub min: u32,
+    /// `autoscale_max_instance`: never more than this many, whatever asks for them.
+    pub max: u32,
+    /// `autoscale_action`: what this policy may do.
+    pub actions: Actions,
+    /// Signals; the one that asks for most wins.
+    pub metrics: Vec<Metric>,
+    /// Rules for starting replicas.
+    pub up: Rules,
+    /// Rules for stopping replicas.
+    pub down: Rules,
+    /// `start_time`: from the start of a container to its first answer; the horizon of look-ahead.
+    pub start_time: Duration,
+    /// Times at which the bounds move.
+    pub schedules: Vec<Schedule>,
+    /// `alert_step`: how many replicas one alert adds or takes.
+    pub alert_step: u32,
+    /// `pause`: directions in which nothing is done, though still recommended.
+    pub pause: Pause,
+    /// `dry_run`: decide and record, never act.
+    pub dry_run: bool,
+    /// `victim`: in which order replicas go on scale-in.
+    pub victim: Vec<VictimOrder>,
+    /// `drain_grace`: how long a stopping container may take before it is killed; longer than the
+    /// agent's `DRAIN_TIMEOUT`.
+    pub drain_grace: Duration,
+}
+
+impl Policy {
+    /// A policy with the default law and no metrics: holds `min`…`max` and follows alerts.
+    pub fn new(name: &str, service: &str, min: u32, max: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            service: service.to_owned(),
+            alert_service: service.to_owned(),
+            naming_convention: None,
+            min,
+            max,
+            actions: Actions::default(),
+            metrics: Vec::new(),
+            up: Rules::up(),
+            down: Rules::down(),
+            start_time: Duration::from_secs(20),
+            schedules: Vec::new(),
+            alert_step: 1,
+            pause: Pause::None,
+            dry_run: false,
+            victim: VictimOrder::DEFAULT.to_vec(),
+            drain_grace: Duration::from_secs(60),
+        }
+    }
+
+    /// The rules of one direction.
+    pub fn rules(&self, direction: Direction) -> &Rules {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+}
+
+/// One signal and how it becomes a number of replicas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// `name`, unique in the policy; readings come in under it.
+    pub name: String,
+    /// Where the reading comes from; the core never looks at it.
+    pub query: Query,
+    /// How the value becomes replicas.
+    pub law: Law,
+    /// `stale_after`: a reading older than this no longer counts.
+    pub stale_after: Duration,
+}
+
+/// How a value becomes replicas.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Law {
+    /// `target`: total demand ÷ what one replica should carry.
+    Target {
+        /// `target`: demand per replica, in the metric's own unit.
+        per_replica: f64,
+        /// `value = "total"` or `"average"`: what the source reports.
+        value: ValueOf,
+        /// `look_ahead`: how far the slope is followed; zero switches it off.
+        look_ahead: Duration,
+        /// `slope_window`: over which time the slope is measured.
+        slope_window: Duration,
+        /// `activation`: at or below this value nothing is needed at all, which only matters with
+        /// `autoscale_min_instance = 0`.
+        activation: f64,
+    },
+    /// `backlog_rate` and `catch_up`: work that waits. Its need is added to the largest need of
+    /// the other metrics.
+    Backlog {
+        /// `backlog_rate`: how much one replica works off per second.
+        per_replica: f64,
+        /// `catch_up`: within which time the backlog should be gone.
+        catch_up: Duration,
+    },
+    /// `[[policy.metric.step]]`: above or below a threshold, by so many.
+    Steps(Vec<Step>),
+}
+
+impl Law {
+    /// Target tracking of a total with the default look-ahead for what takes `start_time` to start.
+    pub fn target(per_replica: f64, start_time: Duration) -> Self {
+        Law::Target {
+            per_replica,
+            value: ValueOf::Total,
+            look_ahead: start_time,
+            slope_window: SLOPE_WINDOW,
+            activation: 0.0,
+        }
+    }
+}
+
+/// The default of `slope_window`.
+pub const SLOPE_WINDOW: Duration = Duration::from_secs(60);
+
+/// What a source reports of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueOf {
+    /// The whole service's demand.
+    Total,
+    /// The average over its running replicas, as CPU percent is.
+    Average,
+}
+
+/// A threshold and how many replicas are added or taken beyond it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// `above` and `add`.
+    Above {
+        /// Strictly above this value …
+        threshold: f64,
+        /// … so many more than are running.
+        add: u32,
+    },
+    /// `below` and `remove`.
+    Below {
+        /// Strictly below this value …
+        threshold: f64,
+        /// … so many fewer.
+        remove: u32,
+    },
+}
+
+/// The rules of one direction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// `tolerance`: how far demand may leave capacity before anything is done, as a fraction.
+    pub tolerance: f64,
+    /// `window`: up acts on the smallest, down on the largest recommendation of this time.
+    pub window: Duration,
+    /// `cooldown`: the time from an act to the next in this direction. An act up also starts the
+    /// cool-down of down.
+    pub cooldown: Duration,
+    /// `limit_count`, `limit_percent`, `limit_period`: at most so much per period.
+    pub limit: Option<Limit>,
+}
+
+impl Rules {
+    /// The default rules for starting replicas: at once.
+    pub fn up() -> Self {
+        Self { tolerance: 0.1, window: Duration::ZERO, cooldown: Duration::ZERO, limit: None }
+    }
+
+    /// The default rules for stopping them: what five minutes never needed, at most half per 30 s.
+    pub fn down() -> Self {
+        Self {
+            tolerance: 0.1,
+            window: Duration::from_secs(300),
+            cooldown: Duration::ZERO,
+            limit: Some(Limit { count: 1, percent: 50.0, period: Duration::from_secs(30) }),
+        }
+    }
+}
+
+/// A rate limit: the larger of a count and a share of the replicas at the period's start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    /// Replicas per period.
+    pub count: u32,
+    /// Percent of the replicas per period.
+    pub percent: f64,
+    /// The period.
+    pub period: Duration,
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// More replicas.
+    Up,
+    /// Fewer replicas.
+    Down,
+}
+
+/// An action in the article's words, as alerts and policies name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Start what stopped, recreate what was deleted.
+    ServiceAvailability,
+    /// One step more.
+    #[serde(alias = "haproxy_scale_up")]
+    ScaleUp,
+    /// One step less.
+    ScaleDown,
+    /// One step more of the load balancer's nodes.
+    ScaleUpNode,
+    /// One step less of the load balancer's nodes.
+    ScaleDownNode,
+    /// One step more, named by the naming convention.
+    ScaleUpService,
+    /// One step less of the containers that the naming convention names.
+    ScaleDownService,
+}
+
+impl Action {
+    /// Every action, for messages that list them.
+    pub const ALL: [Action; 7] = [
+        Action::ServiceAvailability,
+        Action::ScaleUp,
+        Action::ScaleDown,
+        Action::ScaleUpNode,
+        Action::ScaleDownNode,
+        Action::ScaleUpService,
+        Action::ScaleDownService,
+    ];
+
+    /// The article's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::ServiceAvailability => "service_availability",
+            Action::ScaleUp => "scale_up",
+            Action::ScaleDown => "scale_down",
+            Action::ScaleUpNode => "scale_up_node",
+            Action::ScaleDownNode => "scale_down_node",
+            Action::ScaleUpService => "scale_up_service",
+            Action::ScaleDownService => "scale_down_service",
+        }
+    }
+
+    /// Which way it scales; `None` for `service_availability`.
+    pub fn direction(self) -> Option<Direction> {
+        match self {
+            Action::ServiceAvailability => None,
+            Action::ScaleUp | Action::ScaleUpNode | Action::ScaleUpService => Some(Direction::Up),
+            Action::ScaleDown | Action::ScaleDownNode | Action::ScaleDownService => {
+                Some(Direction::Down)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let name = if s == "haproxy_scale_up" { "scale_up" } else { s };
+        Action::ALL.into_iter().find(|a| a.as_str() == name).ok_or_else(|| {
+            let all: Vec<_> = Action::ALL.iter().map(|a| a.as_str()).collect();
+            format!("expected one of {}, haproxy_scale_up, not {s:?}", all.join(", "))
+        })
+    }
+}
+
+/// `autoscale_action`: the set of what a policy may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actions {
+    /// In the order written. An alert without an action of its own takes the first that scales.
+    pub list: Vec<Action>,
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self { list: vec![Action::ScaleUp, Action::ScaleDown] }
+    }
+}
+
+impl Actions {
+    /// Whether anything in the set scales this way.
+    pub fn allows(&self, direction: Direction) -> bool {
+        self.list.iter().any(|a| a.direction() == Some(direction))
+    }
+
+    /// Whether stopped containers are started again and deleted ones recreated.
+    pub fn availability(&self) -> bool {
+        self.list.contains(&Action::ServiceAvailability)
+    }
+}
+
+/// `pause`: which directions stand still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// Neither.
+    #[default]
+    None,
+    /// No starting.
+    Up,
+    /// No stopping.
+    Down,
+    /// Nothing at all, not even for min and max.
+    Both,
+}
+
+impl Pause {
+    /// Whether this direction stands still.
+    pub fn covers(self, direction: Direction) -> bool {
+        match self {
+            Pause::None => false,
+            Pause::Both => true,
+            Pause::Up => direction == Direction::Up,
+            Pause::Down => direction == Direction::Down,
+        }
+    }
+}
+
+/// One rule of the order in which replicas go; earlier rules win, ties fall to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VictimOrder {
+    /// Unhealthy ones first.
+    Unhealthy,
+    /// Those that the scaler itself made, by label.
+    Clones,
+    /// Those with the fewest sessions.
+    LeastSessions,
+    /// The youngest.
+    Newest,
+    /// The eldest.
+    Oldest,
+}
+
+impl VictimOrder {
+    /// Unhealthy, then our own clones, then the least busy, then the newest.
+    pub const DEFAULT: [VictimOrder; 4] = [
+        VictimOrder::Unhealthy,
+        VictimOrder::Clones,
+        VictimOrder::LeastSessions,
+        VictimOrder::Newest,
+    ];
+}
+
+/// Where a metric's reading comes from. One variant per kind of source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Query {
+    /// A numeric column of HAProxy's `show stat`.
+    HaProxy {
+        /// Name of the `[[haproxy]]` source; several load balancers in it are summed.
+        source: String,
+        /// `backend`.
+        backend: String,
+        /// `column`: scur, rate, req_rate, qcur, rtime, req_tot …; `*_tot` becomes a rate.
+        column: String,
+        /// `take`: which lines of the table count.
+        take: Take,
+    },
+    /// A Prometheus instant query that yields one number.
+    Prometheus {
+        /// Name of the `[[prometheus]]` source.
+        source: String,
+        /// `query`, in PromQL.
+        query: String,
+    },
+    /// The Docker API's statistics of the service's containers.
+    Docker {
+        /// `stat`.
+        stat: DockerStat,
+    },
+    /// A number in a JSON document.
+    Http {
+        /// Name of the `[[http]]` source.
+        source: String,
+        /// `pointer`, RFC 6901.
+        pointer: String,
+    },
+    /// None at all: a simulated or externally fed metric.
+    External,
+}
+
+/// Which lines of `show stat` a reading takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Take {
+    /// The sum over the backend's live servers.
+    Sum,
+    /// Their average.
+    Average,
+    /// The backend's own line.
+    Backend,
+}
+
+/// A statistic of the Docker API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DockerStat {
+    /// Percent of one core.
+    Cpu,
+    /// Bytes in use, less the page cache.
+    Memory,
+}

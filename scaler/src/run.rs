@@ -1,0 +1,231 @@
+//! The loop: observe, decide, act, record, for as long as this scaler leads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{error, info, warn};
+
+use crate::alerts::inlet::{self, Inlet};
+use crate::config::{Config, load};
+use crate::executor::Executor;
+use crate::executor::docker::{DockerExecutor, Hosts};
+use crate::executor::dry_run::DryRun;
+use crate::metrics::Sources;
+use crate::metrics_page::Page;
+use crate::notify::Notifier;
+use crate::store::Store;
+use crate::store::lease::Lease;
+use crate::{listen, tls};
+
+pub mod census;
+mod hold;
+pub mod leadership;
+pub mod policies;
+pub mod tick;
+
+use tick::Round;
+
+/// An alert wakes the loop, but not more often than this.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+/// A standby looks this often whether the store answers, for `/healthz`.
+const STANDBY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT. The configuration comes from `file`, again at every SIGHUP.
+pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
+    let config = Arc::new(load(&file)?);
+    let store = Store::open(&config.store.url).await?;
+    let page = Arc::new(Page::default());
+    let mut round = round(config.clone(), store.clone(), page.clone(), dry_run)?;
+    let wake = Arc::new(Notify::new());
+    let mut listeners = listeners(&config, &round, &wake).await?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut end = End::new()?;
+    let lead = watch::Sender::new(None);
+    let mut leading = lead.subscribe();
+    let keeper = tokio::spawn(leadership::keep(store.clone(), holder(), config.timing.lease, lead));
+
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = wake.notified() => sleep(LEAST_PAUSE).await,
+            _ = leading.changed() => {}
+            _ = hangup.recv() => {
+                reload(&file, &mut round, &page).await;
+                continue;
+            }
+            name = end.comes() => {
+                info!(signal = name, "stopping");
+                break;
+            }
+        }
+        let began = Instant::now();
+        let lease = leading.borrow_and_update().clone();
+        match lease {
+            Some(lease) => {
+                // A signal waits for the end of the round, which is bounded by its time-outs.
+                let done = round.tick(&lease).await;
+                round.alive(done.is_ok());
+                if let Err(error) = done {
+                    error!(error = format!("{error:#}"), "this round came to nothing");
+                }
+                next = began + round.config.timing.interval;
+            }
+            None => {
+                round.stand_by().await;
+                round.alive(store.ping().await.is_ok());
+                next = began + STANDBY_PAUSE.min(round.config.timing.interval);
+            }
+        }
+    }
+    listeners.shutdown().await;
+    round.stand_by().await;
+    let lease = leading.borrow().clone();
+    keeper.abort();
+    if let Some(lease) = lease
+        && let Err(error) = store.release_lease(&lease).await
+    {
+        warn!(%error, "the lead is not given back; it runs out by itself");
+    }
+    store.close().await;
+    Ok(())
+}
+
+/// One round, and as many more as its acts take to come to an end.
+pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
+    let config = Arc::new(load(file)?);
+    let store = Store::open(&config.store.url).await?;
+    let mut round = round(config.clone(), store.clone(), Arc::default(), dry_run)?;
+    let ttl = config.timing.lease;
+    let lease = timeout(ttl + STANDBY_PAUSE * 2, take_lease(&store, ttl))
+        .await
+        .context("another scaler leads on this store: it does what is to be done")??;
+    let grace = config.policies.iter().map(|p| p.drain_grace).max().unwrap_or_default();
+    let deadline = Instant::now() + grace + Duration::from_secs(60);
+    let mut acted = 0;
+    loop {
+        let rounded = round.tick(&lease).await?;
+        acted += rounded.acted;
+        // Deciding again is for the next call; what is paused decides nothing.
+        round.pause_all();
+        if rounded.open == 0 || Instant::now() >= deadline {
+            break;
+        }
+        sleep(LEAST_PAUSE).await;
+        if !store.renew_lease(&lease, ttl).await? {
+            break;
+        }
+    }
+    round.stand_by().await;
+    store.release_lease(&lease).await?;
+    store.close().await;
+    Ok(acted)
+}
+
+async fn take_lease(store: &Store, ttl: Duration) -> Result<Lease> {
+    loop {
+        if let Some(lease) = store.take_lease(&holder(), ttl).await? {
+            return Ok(lease);
+        }
+        sleep(LEAST_PAUSE).await;
+    }
+}
+
+fn round(config: Arc<Config>, store: Store, page: Arc<Page>, dry_run: bool) -> Result<Round> {
+    let (executor, sources) = ports(&config, dry_run)?;
+    let notifier = Notifier::start(&config.notify)?;
+    let mut round = Round::new(config, store, executor, sources, notifier, page);
+    round.dry_run = dry_run;
+    Ok(round)
+}
+
+fn ports(config: &Config, dry_run: bool) -> Result<(Arc<dyn Executor>, Sources)> {
+    let patience = config.timing.timeout;
+    let hosts = Hosts::new(&config.docker, patience)?;
+    let sources = Sources::new(config, &hosts)?;
+    let executor = DockerExecutor::new(hosts, patience);
+    let executor: Arc<dyn Executor> =
+        if dry_run { Arc::new(DryRun(executor)) } else { Arc::new(executor) };
+    Ok((executor, sources))
+}
+
+async fn listeners(config: &Config, round: &Round, wake: &Arc<Notify>) -> Result<JoinSet<()>> {
+    let mut listeners = JoinSet::new();
+    if let Some(alerts) = &config.alerts {
+        let inlet = Inlet {
+            store: round.store.clone(),
+            policies: round.published.subscribe(),
+            wake: wake.clone(),
+            page: round.page.clone(),
+        };
+        let tls = alerts.tls.as_ref().map(tls::server).transpose()?;
+        let router = inlet::router(inlet, alerts);
+        listeners.spawn(listen::bind(alerts.listen, tls, router).await?.1);
+    }
+    if let Some(status) = &config.status {
+        // Slow sources may hold a round for a while; that is not yet ill.
+        let patience = config.timing.interval * 3 + config.timing.timeout * 10;
+        let router = inlet::status_router(round.page.clone(), patience);
+        listeners.spawn(listen::bind(status.listen, None, router).await?.1);
+    }
+    Ok(listeners)
+}
+
+/// Takes a new configuration, or keeps the last good one.
+async fn reload(file: &Path, round: &mut Round, page: &Page) {
+    let renewed = load(file).map_err(anyhow::Error::from).and_then(|config| {
+        let (executor, sources) = ports(&config, round.dry_run)?;
+        Ok((executor, sources, Notifier::start(&config.notify)?, config))
+    });
+    page.reloaded(renewed.is_err());
+    match renewed {
+        Err(error) => {
+            error!(error = format!("{error:#}"), "reload: the last good configuration holds on")
+        }
+        Ok((executor, sources, notifier, config)) => {
+            let old = &round.config;
+            let fixed = old.store != config.store
+                || old.alerts != config.alerts
+                || old.status != config.status
+                || old.timing.lease != config.timing.lease;
+            if fixed {
+                warn!("[store], [alerts], [status] and loop.lease change with a restart only");
+            }
+            info!(policies = config.policies.len(), "configuration reloaded");
+            (round.executor, round.sources, round.notifier) = (executor, sources, notifier);
+            round.config = Arc::new(config);
+        }
+    }
+    page.alive_at.fetch_max(crate::clock::now().0, Relaxed);
+}
+
+/// A name that no other process has.
+fn holder() -> String {
+    format!("{}-{:016x}", std::process::id(), berth::random::bits())
+}
+
+/// The signals that end it.
+struct End {
+    term: Signal,
+    int: Signal,
+}
+
+impl End {
+    fn new() -> Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn comes(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Remembers the containers of every service, finds out what became of those that are gone or no
+//! longer run, and keeps what it takes to make them again.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tracing::{debug, info};
+
+use super::policies::service_of;
+use crate::executor::{Ending, Executor, Sight, State, StepKind, label};
+use crate::store::Store;
+use crate::store::audit::Entry;
+use crate::store::containers::{Fate, Known};
+use crate::timestamp::Timestamp;
+
+/// Between the kill and the removal of one `docker rm -f`.
+const HALF_WAY: Duration = Duration::from_secs(10);
+
+/// Containers by host and id.
+pub type Census = HashMap<(String, String), Known>;
+
+/// Brings the census up to date with what is seen, here and in the store.
+///
+/// `open` are intents that are not done; what they take away is nobody's crash. `keep` says for a
+/// service whether lost containers are brought back, so that each one's spec is kept, or one spec
+/// is enough, or nobody scales it.
+pub async fn update(
+    census: &mut Census,
+    sight: &Sight,
+    open: &[Entry],
+    keep: &dyn Fn(&str) -> Keep,
+    executor: &dyn Executor,
+    store: &Store,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let ours: HashMap<&str, StepKind> = open
+        .iter()
+        .filter_map(|e| Some((e.container_id.as_deref()?, e.step.as_ref()?.kind)))
+        .collect();
+    let mut changed: HashSet<(String, String)> = HashSet::new();
+    let mut gone: Vec<(String, String)> = Vec::new();
+    let mut seen: HashSet<(&str, &str)> = HashSet::with_capacity(sight.instances.len());
+
+    for instance in &sight.instances {
+        seen.insert((&instance.host, &instance.id));
+        let Some(service) = service_of(&instance.labels) else { continue };
+        if keep(service) == Keep::Nothing || instance.state == State::Created {
+            continue;
+        }
+        let key = (instance.host.clone(), instance.id.clone());
+        let runs = instance.state != State::Ended;
+        let known = census.entry(key.clone()).or_insert_with(|| {
+            changed.insert(key.clone());
+            Known {
+                host: instance.host.clone(),
+                id: instance.id.clone(),
+                name: instance.name.clone(),
+                service: service.to_owned(),
+                // One of ours that ended before it was ever seen has crashed; of anybody else's it
+                // is not known, so it is left alone.
+                fate: match (runs, instance.labels.contains_key(label::INTENT)) {
+                    (true, _) | (_, true) => Fate::Alive,
+                    (false, false) => Fate::Stopped,
+                },
+                seen_at: now,
+                spec: None,
+            }
+        });
+        if runs && known.fate != Fate::Alive {
+            known.fate = Fate::Alive;
+            changed.insert(key);
+        } else if !runs && known.fate == Fate::Alive {
+            known.fate = match ours.get(instance.id.as_str()) {
+                Some(StepKind::Park) => Fate::Parked,
+                Some(StepKind::Stop) => continue,
+                _ => match executor.ending(&known.host, &known.id, known.seen_at).await {
+                    Ok(Ending::Crashed) => Fate::Crashed,
+                    Ok(Ending::Stopped | Ending::Deleted | Ending::Unknown) => Fate::Stopped,
+                    Err(_) => continue,
+                },
+            };
+            known.seen_at = now;
+            info!(container = known.name, fate = known.fate.as_str(), "no longer runs");
+            changed.insert(key);
+        }
+    }
+
+    for (key, known) in census.iter_mut() {
+        let there = seen.contains(&(known.host.as_str(), known.id.as_str()));
+        if there || !sight.hosts.contains(&known.host) {
+            continue;
+        }
+        let lost = match (known.fate, ours.get(known.id.as_str())) {
+            (Fate::Deleted | Fate::Parked, _) => continue,
+            (_, Some(StepKind::Stop | StepKind::Remove)) => false,
+            (Fate::Alive, _) if keep(&known.service) == Keep::Every && known.spec.is_some() => {
+                match executor.ending(&known.host, &known.id, known.seen_at).await {
+                    Ok(ending) => ending == Ending::Deleted,
+                    Err(_) => continue,
+                }
+            }
+            // `docker rm -f` kills first, and may have been seen half way.
+            (Fate::Stopped, _)
+                if keep(&known.service) == Keep::Every
+                    && known.spec.is_some()
+                    && now.since(known.seen_at) < HALF_WAY =>
+            {
+                let since = known.seen_at - HALF_WAY;
+                executor.ending(&known.host, &known.id, since).await == Ok(Ending::Deleted)
+            }
+            _ => false,
+        };
+        if lost {
+            known.fate = Fate::Deleted;
+            info!(container = known.name, "was deleted from outside");
+            changed.insert(key.clone());
+        } else {
+            gone.push(key.clone());
+        }
+    }
+    // One whose name lives again needs no second life.
+    let living: HashSet<(&str, &str)> =
+        sight.instances.iter().map(|i| (i.host.as_str(), i.name.as_str())).collect();
+    gone.extend(
+        census
+            .iter()
+            .filter(|(_, k)| k.fate == Fate::Deleted)
+            .filter(|(_, k)| living.contains(&(k.host.as_str(), k.name.as_str())))
+            .map(|(key, _)| key.clone()),
+    );
+    for key in &gone {
+        census.remove(key);
+        changed.remove(key);
+    }
+    specs(census, keep, executor, &mut changed).await;
+    let changed: Vec<&Known> = changed.iter().filter_map(|key| census.get(key)).collect();
+    store.remember_containers(&changed, &gone).await
+}
+
+/// How many specs of a service are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Each container's: whatever is lost comes back.
+    Every,
+    /// That of the one that new ones are made like.
+    One,
+    /// None: nobody scales it.
+    Nothing,
+}
+
+/// Fetches the specs that are missing.
+async fn specs(
+    census: &mut Census,
+    keep: &dyn Fn(&str) -> Keep,
+    executor: &dyn Executor,
+    changed: &mut HashSet<(String, String)>,
+) {
+    let mut have: HashSet<String> =
+        census.values().filter(|k| k.spec.is_some()).map(|k| k.service.clone()).collect();
+    for (key, known) in census.iter_mut() {
+        let wanted = match keep(&known.service) {
+            Keep::Every => true,
+            Keep::One => !have.contains(&known.service),
+            Keep::Nothing => false,
+        };
+        if !wanted || known.spec.is_some() || matches!(known.fate, Fate::Deleted) {
+            continue;
+        }
+        match executor.spec(&known.host, &known.id).await {
+            Ok(spec) => {
+                known.spec = Some(spec);
+                have.insert(known.service.clone());
+                changed.insert(key.clone());
+            }
+            Err(error) => debug!(container = known.name, %error, "no spec"),
+        }
+    }
+}
+
+/// The spec of a container, which may have been asked for only now that it is cloned.
+pub async fn spec_of(
+    census: &Census,
+    executor: &dyn Executor,
+    like: &(String, String),
+) -> Option<String> {
+    if let Some(spec) = census.get(like).and_then(|known| known.spec.clone()) {
+        return Some(spec);
+    }
+    executor.spec(&like.0, &like.1).await.ok()
+}

@@ -1,0 +1,660 @@
+//! One round over all policies: finish what is open, look, decide, write down, act.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::census::{self, Census, Keep};
+use super::hold::Holds;
+use super::policies::{self, Labels, service_of};
+use crate::clock::now;
+use crate::config::Config;
+use crate::crash;
+use crate::decide::{Decision, HintOutcome, Move, decide};
+use crate::executor::plan::{Plan, Service, Surroundings, plan};
+use crate::executor::{Executor, Instance, Progress, Sight, Step, StepError, StepKind, Task};
+use crate::history::History;
+use crate::metrics::{Question, Sources};
+use crate::metrics_page::Page;
+use crate::notify::Notifier;
+use crate::observation::{Hint, Observation};
+use crate::policy::{Action, Law, Policy, ValueOf};
+use crate::store::Store;
+use crate::store::alerts::{AlertEnd, StoredAlert};
+use crate::store::audit::{Commit, Committed, Entry, Outcome};
+use crate::store::containers::{Fate, Known};
+use crate::store::lease::Lease;
+use crate::timestamp::Timestamp;
+
+/// An intent to start something that could not be done for this long is not done any more: the
+/// need for it may be long past.
+const STALE: Duration = Duration::from_secs(300);
+/// Steps at once.
+const AT_ONCE: usize = 8;
+/// First and longest pause of a policy after a step that failed.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// How often a policy of the table that cannot be read is looked up in vain before it is told anew.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// What a round works with, and what it keeps from one to the next.
+pub struct Round {
+    /// The configuration that holds.
+    pub config: Arc<Config>,
+    /// Where everything is kept.
+    pub store: Store,
+    /// Who acts.
+    pub executor: Arc<dyn Executor>,
+    /// Who measures.
+    pub sources: Sources,
+    /// Who is told.
+    pub notifier: Notifier,
+    /// What is shown.
+    pub page: Arc<Page>,
+    /// The policies that hold, for the inlet.
+    pub published: watch::Sender<Option<Arc<Vec<Policy>>>>,
+    /// Nothing is done, whatever the policies say.
+    pub dry_run: bool,
+    finish_only: bool,
+    led: Led,
+}
+
+/// What only a leader knows; read from the store when the lead is taken.
+#[derive(Default)]
+struct Led {
+    epoch: i64,
+    memories: HashMap<String, History>,
+    census: Census,
+    holds: Holds,
+    table: Vec<Policy>,
+    complaints: HashSet<String>,
+    pauses: HashMap<String, (Timestamp, u32)>,
+    avoid: HashMap<(String, String), Timestamp>,
+    forgot_at: Timestamp,
+}
+
+/// What came of a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rounded {
+    /// Intents that are still open.
+    pub open: usize,
+    /// Decisions that were acted upon.
+    pub acted: usize,
+}
+
+impl Round {
+    /// A round that has not led yet.
+    pub fn new(
+        config: Arc<Config>,
+        store: Store,
+        executor: Arc<dyn Executor>,
+        sources: Sources,
+        notifier: Notifier,
+        page: Arc<Page>,
+    ) -> Self {
+        let published = watch::Sender::new(None);
+        let dry_run = false;
+        Self {
+            config,
+            store,
+            executor,
+            sources,
+            notifier,
+            page,
+            published,
+            dry_run,
+            finish_only: false,
+            led: Led::default(),
+        }
+    }
+
+    /// Stops leading: the next lead starts from the store.
+    pub async fn stand_by(&mut self) {
+        self.led.holds.flush(&self.store).await;
+        self.led = Led::default();
+        self.published.send_replace(None);
+        self.page.lead(None);
+    }
+
+    /// Decides nothing any more; what is open is still finished.
+    pub fn pause_all(&mut self) {
+        self.finish_only = true;
+    }
+
+    /// One round. An error is the store's; what sources and hosts do wrong is part of the round.
+    pub async fn tick(&mut self, lease: &Lease) -> Result<Rounded> {
+        let began = Instant::now();
+        if self.led.epoch != lease.epoch {
+            self.take_over(lease).await?;
+        }
+        let mut open = self.store.open_intents().await?;
+        self.advance(lease, &mut open).await?;
+        let touched = open.clone();
+        open.retain(|entry| entry.outcome == Outcome::Intended);
+        if self.finish_only {
+            return Ok(Rounded { open: open.len(), acted: 0 });
+        }
+
+        let sight = self.executor.look().await;
+        for (host, why) in &sight.blind {
+            self.complain(format!("docker host {host}: {why}"));
+        }
+        let policies = self.policies(&sight).await?;
+        self.published.send_replace(Some(policies.clone()));
+        let at = now();
+        let keep = keeps(&policies);
+        let keep = |service: &str| keep.get(service).copied().unwrap_or(Keep::Nothing);
+        let executor = self.executor.clone();
+        let census = &mut self.led.census;
+        census::update(census, &sight, &touched, &keep, &*executor, &self.store, at).await?;
+        let mut hints = self.hints(&policies, at).await?;
+        let readings = read(&mut self.sources, &policies, &sight, at).await;
+        crash::point("observed");
+
+        let mut acts = Vec::new();
+        let mut unchanged: Vec<(String, History)> = Vec::new();
+        let mut names: HashSet<String> =
+            sight.instances.iter().map(|instance| instance.name.clone()).collect();
+        names.extend(open.iter().filter_map(|entry| entry.container_name.clone()));
+        let scene = Scene::new(&sight, &self.led.census, &open);
+        let sessions = self.sources.sessions();
+        let (mut acted, mut complaints) = (0, Vec::new());
+        for (policy, readings) in policies.iter().zip(readings) {
+            let service = scene.service(policy);
+            let hints = hints.remove(&policy.name).unwrap_or_default();
+            let seen = Observation {
+                readings,
+                replicas: sight.blind.is_empty().then(|| service.replicas(policy, at)),
+                hints: hints.iter().map(|(_, hint)| hint.clone()).collect(),
+            };
+            let before = self.led.memories.get(&policy.name).cloned().unwrap_or_default();
+            let (mut decision, mut memory) = decide(policy, &seen, &before, at);
+            crash::point("decided");
+            self.page.decided(policy, &seen, &decision);
+            let around = Surroundings {
+                hosts: &sight.hosts,
+                load: &scene.load,
+                avoid: &self.avoided(&policy.service, at),
+                names: &names,
+                sessions: &sessions,
+            };
+            let planned = match self.led.pauses.get(&policy.name) {
+                Some((until, _)) if at < *until && decision.action != Move::Hold => {
+                    Err("the last act failed: waiting before the next".to_owned())
+                }
+                _ => plan(policy, &service, &around, decision.action),
+            };
+            let planned = planned.unwrap_or_else(|why| {
+                complaints.push(format!("policy {}: {why}", policy.name));
+                memory.retract(at);
+                decision.action = Move::Hold;
+                decision.to = decision.from;
+                decision.reason = format!("{}; {why}", decision.reason);
+                for (_, outcome) in &mut decision.hints {
+                    if *outcome == HintOutcome::Processed {
+                        *outcome = HintOutcome::Pending(why.clone());
+                    }
+                }
+                Plan::default()
+            });
+            let ends = ends(&decision, &hints);
+            let entries = entries(policy, &decision, &planned, &seen, &before, lease);
+            if entries.is_empty() && planned.taken_back.is_empty() && ends.is_empty() {
+                let held = self.led.holds.note(policy, &decision, &seen, &before, lease);
+                if let Some(entry) = held {
+                    let commit = Commit {
+                        policy: &policy.name,
+                        entries: std::slice::from_ref(&entry),
+                        at,
+                        ..Commit::default()
+                    };
+                    if self.store.commit(lease, &commit).await? != Committed::Stored {
+                        break;
+                    }
+                }
+                if memory != before {
+                    unchanged.push((policy.name.clone(), memory));
+                }
+                continue;
+            }
+            let commit = Commit {
+                policy: &policy.name,
+                history: Some(&memory),
+                entries: &entries,
+                taken_back: &planned.taken_back,
+                alerts: &ends,
+                at,
+            };
+            match self.store.commit(lease, &commit).await? {
+                Committed::Stored => {}
+                Committed::NotLeading => break,
+                Committed::Overtaken => continue,
+            }
+            crash::point("intent_written");
+            self.led.memories.insert(policy.name.clone(), memory);
+            if !entries.is_empty() || !planned.taken_back.is_empty() {
+                acted += 1;
+                self.led.holds.end(&policy.name);
+                info!(
+                    policy = policy.name,
+                    from = decision.from,
+                    to = decision.to,
+                    reason = decision.reason,
+                    "scale"
+                );
+                self.notifier.tell(format!("{}: {}", policy.name, decision.reason));
+            }
+            names.extend(entries.iter().filter_map(|entry| entry.container_name.clone()));
+            acts.extend(entries);
+        }
+        for complaint in complaints {
+            self.complain(complaint);
+        }
+        self.led.holds.flush(&self.store).await;
+        self.remember(lease, unchanged).await?;
+        self.advance(lease, &mut acts).await?;
+        self.forget(at).await?;
+        let still = |entries: &[Entry]| {
+            entries.iter().filter(|entry| entry.outcome == Outcome::Intended).count()
+        };
+        self.page.round(began.elapsed(), sight.blind.len());
+        Ok(Rounded { open: still(&open) + still(&acts), acted })
+    }
+
+    /// Reads what the leader before has left.
+    async fn take_over(&mut self, lease: &Lease) -> Result<()> {
+        self.led = Led { epoch: lease.epoch, forgot_at: now(), ..Led::default() };
+        self.led.memories = self.store.memories().await?;
+        let known = self.store.known_containers().await?;
+        self.led.census = known.into_iter().map(|k| ((k.host.clone(), k.id.clone()), k)).collect();
+        self.page.lead(Some(lease.epoch));
+        Ok(())
+    }
+
+    /// Does the next thing of every intent, several at once, and writes how far each has come.
+    async fn advance(&mut self, lease: &Lease, entries: &mut [Entry]) -> Result<()> {
+        let at = now();
+        let mut asked = Vec::new();
+        for entry in entries.iter() {
+            asked.push(advance_one(
+                &self.store,
+                &*self.executor,
+                &self.led.census,
+                lease,
+                entry,
+                at,
+            ));
+        }
+        let mut answers = futures_util::stream::iter(asked).buffered(AT_ONCE);
+        let mut results = Vec::with_capacity(entries.len());
+        while let Some(answer) = answers.next().await {
+            results.push(answer);
+        }
+        drop(answers);
+        for (entry, advanced) in entries.iter_mut().zip(results) {
+            let Some(advanced) = advanced else { return Ok(()) };
+            self.record(lease, entry, advanced).await?;
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &mut self,
+        lease: &Lease,
+        entry: &mut Entry,
+        advanced: Result<Progress, StepError>,
+    ) -> Result<()> {
+        let Some(step) = entry.step.clone() else { return Ok(()) };
+        let at = now();
+        let before = entry.clone();
+        match advanced {
+            Ok(Progress::Waiting { status }) => entry.status = Some(status.to_owned()),
+            Ok(Progress::Done { id, status }) => {
+                entry.container_id = id.or_else(|| entry.container_id.take());
+                entry.status = Some(status.to_owned());
+                entry.outcome = Outcome::Done;
+            }
+            Err(StepError::Refused(why)) => {
+                entry.outcome = Outcome::Failed;
+                entry.problem = Some(why);
+            }
+            Err(StepError::Unreachable(why)) => {
+                if !step.kind.takes_away() && at.since(entry.at) > STALE {
+                    entry.outcome = Outcome::Abandoned;
+                }
+                entry.problem = Some(why);
+            }
+        }
+        if *entry == before {
+            return Ok(());
+        }
+        entry.last_at = at;
+        if entry.outcome == Outcome::Intended {
+            return Ok(self.store.update_intent(entry).await?);
+        }
+        if (step.kind, entry.outcome) == (StepKind::Park, Outcome::Done) {
+            self.park(&step, at).await?;
+        }
+        entry.duration_ms = Some(i64::try_from(at.since(entry.at).as_millis()).unwrap_or(i64::MAX));
+        self.store.update_intent(entry).await?;
+        crash::point("outcome_written");
+        self.page.acted(&entry.policy, &entry.action, entry.outcome.as_str());
+        let container = entry.container_name.as_deref().unwrap_or_default();
+        if entry.outcome == Outcome::Done {
+            info!(
+                policy = entry.policy,
+                action = entry.action,
+                host = step.host,
+                container,
+                "done"
+            );
+            self.led.pauses.remove(&entry.policy);
+            return Ok(());
+        }
+        let problem = entry.problem.clone().unwrap_or_default();
+        error!(
+            policy = entry.policy,
+            action = entry.action,
+            host = step.host,
+            container,
+            problem,
+            "failed"
+        );
+        self.notifier
+            .tell(format!("{}: {} {container} failed: {problem}", entry.policy, entry.action));
+        let (_, times) = self.led.pauses.get(&entry.policy).copied().unwrap_or_default();
+        let pause = (FIRST_PAUSE * 2_u32.saturating_pow(times.min(8))).min(LONGEST_PAUSE);
+        self.led.pauses.insert(entry.policy.clone(), (at + pause, times + 1));
+        self.led.avoid.insert((entry.service.clone(), step.host), at + LONGEST_PAUSE);
+        // It starts no cool-down, and the alert that asked for it is still to be heard.
+        if let Some(memory) = self.led.memories.get_mut(&entry.policy) {
+            memory.retract(entry.decided_at);
+            let memory = memory.clone();
+            self.store.save_memories(lease, &[(&entry.policy, &memory)]).await?;
+        }
+        self.store.put_back_alerts(&entry.policy, entry.decided_at).await?;
+        Ok(())
+    }
+
+    /// Remembers who stopped it before the intent is closed: afterwards nobody could tell.
+    async fn park(&mut self, step: &Step, at: Timestamp) -> Result<()> {
+        let key = (step.host.clone(), step.id.clone().unwrap_or_default());
+        if let Some(known) = self.led.census.get_mut(&key) {
+            (known.fate, known.seen_at) = (Fate::Parked, at);
+            self.store.remember_containers(&[known], &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// The policies that hold now.
+    async fn policies(&mut self, sight: &Sight) -> Result<Arc<Vec<Policy>>> {
+        let sources = self.config.sources();
+        let mut complaints = Vec::new();
+        let mut table = Vec::new();
+        for row in self.store.policy_rows().await? {
+            match row.parse(&sources) {
+                Ok(policy) => table.push(policy),
+                Err(why) => {
+                    complaints.push(format!("policy {} of the table: {why}", row.policy_name));
+                    // The last good one holds on.
+                    let last = self.led.table.iter().find(|p| p.name == row.policy_name);
+                    table.extend(last.cloned());
+                }
+            }
+        }
+        self.led.table.clone_from(&table);
+        let merged = policies::file_and_table(&self.config.policies, table, &mut complaints);
+        let mut merged = policies::with_labels(merged, &labels(sight), &mut complaints);
+        policies::hold_back(&mut merged, &self.store.pauses().await?, self.dry_run);
+        for complaint in complaints {
+            self.complain(complaint);
+        }
+        Ok(Arc::new(merged))
+    }
+
+    /// The live alerts of each policy; those that nobody wants are skipped here.
+    async fn hints(
+        &self,
+        policies: &[Policy],
+        at: Timestamp,
+    ) -> Result<HashMap<String, Vec<(i64, Hint)>>> {
+        let mut hints: HashMap<String, Vec<(i64, Hint)>> = HashMap::new();
+        for alert in self.store.waiting_alerts().await? {
+            match alert.alert.find(policies.iter()) {
+                Ok(policy) => {
+                    let hint = hint(&alert, policy);
+                    hints.entry(policy.name.clone()).or_default().push((alert.id, hint));
+                }
+                // Its container may not have started yet: it waits as long as it lives.
+                Err(why) if at >= alert.expires_at => self.store.skip_alert(alert.id, &why).await?,
+                Err(_) => {}
+            }
+        }
+        Ok(hints)
+    }
+
+    async fn remember(&mut self, lease: &Lease, changed: Vec<(String, History)>) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let memories: Vec<(&str, &History)> =
+            changed.iter().map(|(name, memory)| (name.as_str(), memory)).collect();
+        if self.store.save_memories(lease, &memories).await? {
+            self.led.memories.extend(changed);
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self, at: Timestamp) -> Result<()> {
+        if at.since(self.led.forgot_at) < FORGET_EVERY {
+            return Ok(());
+        }
+        self.led.forgot_at = at;
+        self.led.complaints.clear();
+        self.store.forget_before(at - self.config.timing.keep_history).await?;
+        Ok(())
+    }
+
+    fn avoided(&self, service: &str, at: Timestamp) -> HashSet<String> {
+        let live = self.led.avoid.iter().filter(|((s, _), until)| s == service && at < **until);
+        live.map(|((_, host), _)| host.clone()).collect()
+    }
+
+    /// Says each thing once an hour.
+    fn complain(&mut self, what: String) {
+        if !self.led.complaints.contains(&what) {
+            warn!("{what}");
+            self.led.complaints.insert(what);
+        }
+    }
+
+    /// The store has answered in this round, or not.
+    pub fn alive(&self, store_ok: bool) {
+        self.page.alive_at.store(now().0, Relaxed);
+        self.page.store_ok.store(store_ok, Relaxed);
+    }
+}
+
+/// `None` when somebody else leads: nothing may be done any more.
+async fn advance_one(
+    store: &Store,
+    executor: &dyn Executor,
+    census: &Census,
+    lease: &Lease,
+    entry: &Entry,
+    at: Timestamp,
+) -> Option<Result<Progress, StepError>> {
+    let Some(step) = &entry.step else {
+        return Some(Err(StepError::Refused("the row names no step".to_owned())));
+    };
+    if !step.kind.takes_away() && at.since(entry.at) > STALE && entry.problem.is_none() {
+        // Left by a scaler that has been away for long.
+        return Some(Err(StepError::Unreachable("it was intended too long ago".to_owned())));
+    }
+    let spec = match &step.like {
+        Some(like) => census::spec_of(census, executor, like).await,
+        None => None,
+    };
+    match store.leads(lease).await {
+        Ok(true) => {}
+        Ok(false) | Err(_) => return None,
+    }
+    let task = Task { intent: entry.id, step, at: entry.at, now: at, spec: spec.as_deref() };
+    Some(executor.advance(task).await)
+}
+
+/// What every policy looks at, sorted once.
+struct Scene<'a> {
+    instances: HashMap<&'a str, Vec<&'a Instance>>,
+    known: HashMap<&'a str, Vec<&'a Known>>,
+    open: HashMap<&'a str, Vec<&'a Entry>>,
+    load: HashMap<&'a str, usize>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(sight: &'a Sight, census: &'a Census, open: &'a [Entry]) -> Self {
+        let mut scene = Self {
+            instances: HashMap::new(),
+            known: HashMap::new(),
+            open: HashMap::new(),
+            load: HashMap::new(),
+        };
+        for instance in &sight.instances {
+            *scene.load.entry(&instance.host).or_default() += 1;
+            if let Some(service) = service_of(&instance.labels) {
+                scene.instances.entry(service).or_default().push(instance);
+            }
+        }
+        for known in census.values() {
+            scene.known.entry(&known.service).or_default().push(known);
+        }
+        for entry in open {
+            scene.open.entry(&entry.service).or_default().push(entry);
+        }
+        scene
+    }
+
+    fn service(&self, policy: &Policy) -> Service<'_> {
+        let service = policy.service.as_str();
+        let instances = self.instances.get(service).map_or(&[][..], Vec::as_slice);
+        let known = self.known.get(service).map_or(&[][..], Vec::as_slice);
+        Service::new(instances, known, self.open.get(service).map_or(&[][..], Vec::as_slice))
+    }
+}
+
+/// One reading for each metric of each policy.
+async fn read(
+    sources: &mut Sources,
+    policies: &[Policy],
+    sight: &Sight,
+    at: Timestamp,
+) -> Vec<Vec<crate::observation::Reading>> {
+    let mut members: HashMap<&str, Vec<&Instance>> = HashMap::new();
+    for instance in &sight.instances {
+        if let Some(service) = service_of(&instance.labels)
+            && instance.state == crate::executor::State::Running
+        {
+            members.entry(service).or_default().push(instance);
+        }
+    }
+    let questions: Vec<Question<'_>> = policies
+        .iter()
+        .flat_map(|policy| policy.metrics.iter().map(move |metric| (policy, metric)))
+        .map(|(policy, metric)| Question {
+            query: &metric.query,
+            value: match metric.law {
+                Law::Target { value, .. } => value,
+                Law::Backlog { .. } => ValueOf::Total,
+                Law::Steps(_) => ValueOf::Average,
+            },
+            members: members.get(policy.service.as_str()).map_or(&[], Vec::as_slice),
+        })
+        .collect();
+    let mut readings = sources.read(&questions, at).await.into_iter();
+    policies.iter().map(|policy| readings.by_ref().take(policy.metrics.len()).collect()).collect()
+}
+
+/// The labels of each service: those of its eldest container that the scaler did not make.
+fn labels(sight: &Sight) -> HashMap<&str, Labels> {
+    let mut eldest: HashMap<&str, &Instance> = HashMap::new();
+    let age = |i: &Instance| {
+        (i.labels.contains_key(crate::executor::label::INTENT), i.created, i.id.clone())
+    };
+    for instance in &sight.instances {
+        let Some(service) = service_of(&instance.labels) else { continue };
+        let known = eldest.entry(service).or_insert(instance);
+        if age(instance) < age(known) {
+            *known = instance;
+        }
+    }
+    eldest.into_iter().map(|(service, instance)| (service, instance.labels.clone())).collect()
+}
+
+fn keeps(policies: &[Policy]) -> HashMap<String, Keep> {
+    let keep = |p: &Policy| if p.actions.availability() { Keep::Every } else { Keep::One };
+    policies.iter().map(|p| (p.service.clone(), keep(p))).collect()
+}
+
+fn hint(alert: &StoredAlert, policy: &Policy) -> Hint {
+    let own = alert.alert.action;
+    let first = policy.actions.list.iter().copied().find(|a| a.direction().is_some());
+    Hint {
+        key: alert.id.to_string(),
+        action: own.or(first).or(policy.actions.list.first().copied()).unwrap_or(Action::ScaleUp),
+        at: alert.received_at,
+        expires: alert.expires_at,
+        min: alert.alert.min,
+        max: alert.alert.max,
+        title: alert.alert.title.clone(),
+    }
+}
+
+/// The alerts that this decision ends.
+fn ends(decision: &Decision, hints: &[(i64, Hint)]) -> Vec<(i64, AlertEnd)> {
+    let end = |(id, hint): &(i64, Hint)| {
+        let (_, outcome) = decision.hints.iter().find(|(key, _)| *key == hint.key)?;
+        match outcome {
+            HintOutcome::Processed => Some((*id, AlertEnd::Processed(decision.reason.clone()))),
+            HintOutcome::Skipped(why) => Some((*id, AlertEnd::Skipped(why.clone()))),
+            HintOutcome::Pending(_) => None,
+        }
+    };
+    hints.iter().filter_map(end).collect()
+}
+
+/// The rows of a decision that is acted upon, one for each step.
+fn entries(
+    policy: &Policy,
+    decision: &Decision,
+    plan: &Plan,
+    seen: &Observation,
+    before: &History,
+    lease: &Lease,
+) -> Vec<Entry> {
+    let inputs = super::hold::inputs(seen, before);
+    plan.steps
+        .iter()
+        .map(|step| Entry {
+            decided_at: decision.at,
+            from: decision.from,
+            to: decision.to,
+            metric: decision.metric.as_ref().map(|(name, _)| name.clone()),
+            metric_value: decision.metric.as_ref().map(|(_, value)| *value),
+            reason: decision.reason.clone(),
+            host: Some(step.host.clone()),
+            container_id: step.id.clone(),
+            container_name: Some(step.name.clone()),
+            epoch: lease.epoch,
+            step: Some(step.clone()),
+            inputs: inputs.clone(),
+            ..Entry::new(decision.at, &policy.name, &policy.service, step.kind.as_str())
+        })
+        .collect()
+}

@@ -1,0 +1,105 @@
+//! `kill -9` between any two steps loses nothing and doubles nothing.
+
+use berth_scaler::alerts::format;
+use berth_scaler::clock::now;
+use berth_scaler::crash::POINTS;
+use berth_scaler::store::audit::Outcome;
+use berth_scaler::timestamp::Timestamp;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::scale::{alert, policy, settled};
+use crate::support::{Containers, Site, eventually, output};
+
+/// Points that only an alert at the door passes, and those that only a scale-in does.
+const AT_THE_DOOR: [&str; 1] = ["alert_stored"];
+const ON_THE_WAY_DOWN: [&str; 3] = ["stop_sent", "draining", "removed"];
+
+#[tokio::test]
+async fn scaling_out_survives_a_kill_at_every_step() {
+    for point in POINTS.iter().filter(|point| !ON_THE_WAY_DOWN.contains(point)) {
+        let Some(containers) = Containers::new() else { return };
+        let service = containers.service.clone();
+        containers.run(&format!("{service}_1"), &[], 0);
+        let site = Site::new(None, &policy(&service, ""));
+        killed_at(&site, point, "scale_up").await;
+        let rows = settled(&site, 1).await;
+        assert_eq!(rows.len(), 1, "{point}: {rows:#?}");
+        assert_eq!((rows[0].from, rows[0].to, rows[0].outcome), (1, 2, Outcome::Done), "{point}");
+        let expected = [1, 2].map(|n| format!("{service}_{n} running"));
+        assert_eq!(containers.list(), expected, "{point}");
+    }
+}
+
+#[tokio::test]
+async fn scaling_in_survives_a_kill_at_every_step() {
+    let shared = ["decided", "intent_written", "outcome_written"];
+    for point in shared.iter().chain(&ON_THE_WAY_DOWN) {
+        let Some(containers) = Containers::new() else { return };
+        let service = containers.service.clone();
+        for n in 1..=3 {
+            containers.run(&format!("{service}_{n}"), &[], 2);
+        }
+        let site = Site::new(None, &policy(&service, ""));
+        killed_at(&site, point, "scale_down").await;
+        let rows = settled(&site, 1).await;
+        assert_eq!(rows.len(), 1, "{point}: {rows:#?}");
+        assert_eq!((rows[0].from, rows[0].to, rows[0].outcome), (3, 2, Outcome::Done), "{point}");
+        assert_eq!(containers.list().len(), 2, "{point}");
+        // A second signal would cut the drain short.
+        let signals = signals(rows[0].container_id.as_deref().unwrap(), rows[0].at);
+        assert_eq!(signals, 1, "{point}");
+        assert_eq!(containers.running(), 2, "{point}");
+    }
+}
+
+/// How many signals a container got.
+fn signals(id: &str, since: Timestamp) -> usize {
+    let (since, until) = (since.0 / 1000 - 1, now().0 / 1000 + 1);
+    let events = output(
+        Command::new("docker")
+            .args(["events", "--filter", "event=kill", "--filter"])
+            .arg(format!("container={id}"))
+            .arg(format!("--since={since}"))
+            .arg(format!("--until={until}")),
+    );
+    events.lines().count()
+}
+
+/// Lets a scaler die at a point with an alert to act upon, and another take its place. Returns
+/// when the alert has been dealt with and the second scaler has had time to do it again.
+async fn killed_at(site: &Site, point: &str, action: &str) {
+    let body = alert(action, "one");
+    let store = site.store().await;
+    if !AT_THE_DOOR.contains(&point) {
+        let alert = format::parse(body.as_bytes()).unwrap().remove(0);
+        let at = now();
+        store.receive(&alert, at, at + Duration::from_secs(300)).await.unwrap();
+    }
+    let mut first = site.run(Some(point));
+    if AT_THE_DOOR.contains(&point) {
+        site.listening().await;
+        // The sender has no answer and so sends it again, below.
+        site.alert(&body).await.unwrap_err();
+    }
+    let status = first.wait();
+    assert!(!status.success(), "{point}: {}", site.log());
+
+    let _second = site.run(None);
+    site.listening().await;
+    site.alert(&body).await.unwrap();
+    let after = eventually("the alert is dealt with", async || {
+        let alerts = store.all_alerts().await.unwrap();
+        let [alert] = &alerts[..] else { panic!("{point}: {alerts:#?}") };
+        (alert.status == "processed").then_some(now())
+    })
+    .await;
+    // Two more rounds, seen by a memory of the policy that is written after that.
+    eventually("the loop goes round", async || {
+        (now() >= after + Duration::from_millis(700)).then_some(())
+    })
+    .await;
+    assert_eq!(store.all_alerts().await.unwrap().len(), 1, "{point}");
+    store.close().await;
+    settled(site, 1).await;
+}

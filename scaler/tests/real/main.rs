@@ -1,0 +1,14 @@
+//! The scaler against real servers: Docker, HAProxy, MariaDB, Prometheus. Each test makes what it
+//! needs on free ports in a directory of its own, and takes it away again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+mod alerts;
+mod crash;
+mod docker;
+mod metrics;
+mod notify;
+mod scale;
+mod store;

@@ -1,0 +1,197 @@
+//! The store, on SQLite and on MariaDB alike.
+
+use std::path::Path;
+use std::time::Duration;
+
+use berth_scaler::alerts::Alert;
+use berth_scaler::config::{Sources, StoreUrl};
+use berth_scaler::executor::{Step, StepKind};
+use berth_scaler::history::History;
+use berth_scaler::policy::Pause;
+use berth_scaler::store::alerts::AlertEnd;
+use berth_scaler::store::audit::{Commit, Committed, Entry, Outcome};
+use berth_scaler::store::containers::{Fate, Known};
+use berth_scaler::store::memory::EVERY_POLICY;
+use berth_scaler::store::policies::PolicyRow;
+use berth_scaler::store::{Store, lease::Lease};
+use berth_scaler::timestamp::Timestamp;
+use tempfile::TempDir;
+
+use crate::support::{MariaDb, eventually};
+
+const TTL: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn sqlite_keeps_everything() {
+    let dir = TempDir::new().unwrap();
+    everything(&StoreUrl::Sqlite(dir.path().join("scaler.db"))).await;
+}
+
+#[tokio::test]
+async fn mariadb_keeps_everything() {
+    let Some(mariadb) = MariaDb::start().await else { return };
+    everything(&StoreUrl::Mysql(mariadb.url.clone())).await;
+}
+
+async fn everything(url: &StoreUrl) {
+    // Several scalers start at once on an empty store.
+    let (a, b, c) = tokio::join!(Store::open(url), Store::open(url), Store::open(url));
+    let (a, b) = (a.unwrap(), b.unwrap());
+    c.unwrap().close().await;
+    one_leads(&a, &b).await;
+    let lease = a.take_lease("a", TTL).await.unwrap().unwrap();
+    the_same_alert_is_kept_once(&a, &b).await;
+    a_decision_is_stored_wholly_or_not(&a, &b, &lease).await;
+    the_rest_comes_back(&a, &b).await;
+    a.close().await;
+    b.close().await;
+}
+
+async fn one_leads(a: &Store, b: &Store) {
+    let (x, y) = tokio::join!(a.take_lease("a", TTL), b.take_lease("b", TTL));
+    let (x, y) = (x.unwrap(), y.unwrap());
+    assert!(x.is_some() != y.is_some(), "{x:?} {y:?}");
+    let first = x.or(y).unwrap();
+    assert!(a.leads(&first).await.unwrap());
+    assert!(b.renew_lease(&first, Duration::from_millis(1)).await.unwrap());
+    let second =
+        eventually("the lease runs out", async || b.take_lease("b", TTL).await.unwrap()).await;
+    assert_eq!(second.epoch, first.epoch + 1);
+    assert!(!a.leads(&first).await.unwrap() && !a.renew_lease(&first, TTL).await.unwrap());
+    b.release_lease(&second).await.unwrap();
+    assert!(!b.leads(&second).await.unwrap());
+}
+
+fn alert(key: &str) -> Alert {
+    Alert {
+        key: key.to_owned(),
+        title: "büsy".to_owned(),
+        policy: Some("web".to_owned()),
+        ..Alert::default()
+    }
+}
+
+async fn the_same_alert_is_kept_once(a: &Store, b: &Store) {
+    let (now, later) = (Timestamp(1000), Timestamp(2000));
+    let alert = alert("k");
+    let both = tokio::join!(a.receive(&alert, now, later), b.receive(&alert, now, later));
+    let (x, y) = (both.0.unwrap(), both.1.unwrap());
+    assert_eq!(x.id, y.id);
+    assert!(x.duplicate != y.duplicate);
+    let after = a.receive(&alert, later, Timestamp(3000)).await.unwrap();
+    assert!(!after.duplicate, "its time to live is over");
+    let waiting = b.waiting_alerts().await.unwrap();
+    assert_eq!(waiting.iter().map(|w| w.repeats).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(waiting[0].alert, alert);
+    a.skip_alert(x.id, "too old").await.unwrap();
+    a.skip_alert(after.id, "too old").await.unwrap();
+    assert!(a.waiting_alerts().await.unwrap().is_empty());
+}
+
+fn intent(at: i64, epoch: i64) -> Entry {
+    let step = Step {
+        kind: StepKind::Create,
+        host: "local".to_owned(),
+        id: None,
+        name: "web_2".to_owned(),
+        like: Some(("local".to_owned(), "f00".to_owned())),
+        grace: Duration::from_secs(60),
+    };
+    Entry {
+        from: 1,
+        to: 2,
+        metric: Some("scur".to_owned()),
+        metric_value: Some(12.0),
+        reason: "scale out 1 → 2".to_owned(),
+        container_name: Some("web_2".to_owned()),
+        epoch,
+        step: Some(step),
+        ..Entry::new(Timestamp(at), "web", "web", "create")
+    }
+}
+
+async fn a_decision_is_stored_wholly_or_not(a: &Store, b: &Store, lease: &Lease) {
+    let received = a.receive(&alert("d"), Timestamp(1), Timestamp(9000)).await.unwrap();
+    let ends = [(received.id, AlertEnd::Processed("scale out".to_owned()))];
+    let (history, entries) = (History::default(), [intent(5000, lease.epoch)]);
+    let commit = Commit {
+        policy: "web",
+        history: Some(&history),
+        entries: &entries,
+        taken_back: &[],
+        alerts: &ends,
+        at: Timestamp(5000),
+    };
+    let stale = Lease { epoch: lease.epoch - 1, ..lease.clone() };
+    assert_eq!(b.commit(&stale, &commit).await.unwrap(), Committed::NotLeading);
+    assert!(b.open_intents().await.unwrap().is_empty(), "a leader of the past writes nothing");
+    assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Stored);
+    assert_eq!(b.open_intents().await.unwrap(), entries);
+    assert!(b.memories().await.unwrap().contains_key("web"));
+    let again = [intent(5001, lease.epoch)];
+    let commit = Commit { entries: &again, ..commit };
+    assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Overtaken);
+    assert_eq!(b.open_intents().await.unwrap(), entries, "an alert acts once");
+
+    let mut done = entries[0].clone();
+    (done.outcome, done.status) = (Outcome::Done, Some("running".to_owned()));
+    a.update_intent(&done).await.unwrap();
+    assert!(a.open_intents().await.unwrap().is_empty());
+    assert_eq!(b.history(Some("web"), 10).await.unwrap(), [done.clone()]);
+    assert_eq!(b.history(Some("other"), 10).await.unwrap(), []);
+    a.repeat(done.id, 3, Timestamp(7000)).await.unwrap();
+    assert_eq!(a.history(None, 10).await.unwrap()[0].repeats, 4);
+    assert_eq!(a.put_back_alerts("web", Timestamp(5000)).await.unwrap(), 1);
+    assert_eq!(a.waiting_alerts().await.unwrap().len(), 1);
+    assert_eq!(a.forget_before(Timestamp(8000)).await.unwrap(), 1);
+}
+
+async fn the_rest_comes_back(a: &Store, b: &Store) {
+    a.set_pause("web", Pause::Down).await.unwrap();
+    a.set_pause(EVERY_POLICY, Pause::Both).await.unwrap();
+    a.set_pause(EVERY_POLICY, Pause::None).await.unwrap();
+    assert_eq!(b.pauses().await.unwrap(), [("web".to_owned(), Pause::Down)].into());
+
+    let row = PolicyRow {
+        policy_name: "we\"b".to_owned(),
+        service_name: "wéb".to_owned(),
+        naming_convention: Some("web_".to_owned()),
+        min: Some(2),
+        max: 7,
+        autoscale_action: Some("scale_up, service_availability".to_owned()),
+        settings: Some("down = { window = \"2m\" }".to_owned()),
+        ..PolicyRow::default()
+    };
+    a.put_policy_row(&row).await.unwrap();
+    a.put_policy_row(&row).await.unwrap();
+    let rows = b.policy_rows().await.unwrap();
+    assert_eq!(rows, [row]);
+    let policy = rows[0].parse(&Sources::any()).unwrap();
+    assert_eq!((policy.name.as_str(), policy.min, policy.max), ("we\"b", 2, 7));
+    assert!(policy.actions.availability());
+    let wrong = PolicyRow { max: 1, ..rows[0].clone() };
+    assert!(wrong.parse(&Sources::any()).unwrap_err().contains("autoscale_min_instance"));
+
+    let known = Known {
+        host: "local".to_owned(),
+        id: "f00".to_owned(),
+        name: "web_1".to_owned(),
+        service: "web".to_owned(),
+        fate: Fate::Crashed,
+        seen_at: Timestamp(3),
+        spec: Some("x".repeat(100_000)),
+    };
+    a.remember_containers(&[&known], &[]).await.unwrap();
+    assert_eq!(b.known_containers().await.unwrap(), [known]);
+    a.remember_containers(&[], &[("local".to_owned(), "f00".to_owned())]).await.unwrap();
+    assert!(b.known_containers().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_named_without_its_password() {
+    let url = StoreUrl::Mysql("mysql://scaler:secret@127.0.0.1:1/berth".to_owned());
+    let error = format!("{:#}", Store::open(&url).await.unwrap_err());
+    assert!(error.contains("127.0.0.1:1/berth") && !error.contains("secret"), "{error}");
+    let url = StoreUrl::Sqlite(Path::new("/nowhere/at/all.db").to_owned());
+    assert!(format!("{:#}", Store::open(&url).await.unwrap_err()).contains("/nowhere/at/all.db"));
+}
