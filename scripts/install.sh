@@ -20,9 +20,34 @@ need() {
   echo "installing ${missing[*]}"
   [ -n "${APT_UPDATED:-}" ] || as_root apt-get -q update >/dev/null
   APT_UPDATED=1
-  # Nothing that is installed here may start a server of its own.
-  DEBIAN_FRONTEND=noninteractive as_root env RUNLEVEL=1 apt-get -q -y --no-install-recommends \
-    -o DPkg::Lock::Timeout=300 install "${missing[@]}" >/dev/null
+  # Nothing that is installed here may start a server of its own (invoke-rc.d(8)).
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod +x "$policy"
+  else
+    policy=
+  fi
+  local result=0
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 install "${missing[@]}" >/dev/null || result=$?
+  [ -z "$policy" ] || as_root rm -f "$policy"
+  return "$result"
+}
+
+# need_docker: a daemon that answers; started when there is none.
+need_docker() {
+  need docker.io
+  docker info >/dev/null 2>&1 && return
+  echo "starting dockerd"
+  as_root sh -c 'nohup dockerd >/var/log/dockerd.log 2>&1 &'
+  local tries
+  for tries in $(seq 60); do
+    docker info >/dev/null 2>&1 && return
+    sleep 0.5
+  done
+  echo "dockerd does not answer after $tries tries; see /var/log/dockerd.log" >&2
+  return 1
 }
 
 # need_rust: cargo, of at least the version that Cargo.toml asks for.

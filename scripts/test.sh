@@ -8,9 +8,12 @@ quick=${1:-}
 step() { printf '\n== %s\n' "$*"; }
 
 step "set up"
-need gcc libc6-dev haproxy bind9 bind9-dnsutils faketime knot nghttp2-client wrk socat perl procps util-linux
+need gcc libc6-dev musl-tools haproxy bind9 bind9-dnsutils knot faketime openssl perl procps util-linux
+need socat wrk nghttp2-client busybox-static mariadb-server-core mariadb-client-core prometheus webhook
+need_docker
 need_rust
 rustup component add clippy rustfmt >/dev/null 2>&1 || true
+rustup target add "$(uname -m)-unknown-linux-musl" >/dev/null 2>&1 || true
 
 step "format"
 cargo fmt --all --check
@@ -25,6 +28,9 @@ cargo test --quiet --locked --workspace
 if [ "$quick" != quick ]; then
   step "documentation"
   RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
+
+  step "dependencies"
+  scripts/deny.sh
 
   step "static binary"
   scripts/build.sh agent
