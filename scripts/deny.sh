@@ -15,7 +15,7 @@ cargo deny --locked --workspace check --hide-inclusion-graph bans licenses sourc
 databases=${CARGO_HOME:-$HOME/.cargo}/advisory-dbs
 if timeout 60 cargo deny fetch db >/dev/null 2>&1; then
   cargo deny --locked --workspace check advisories
-elif [ -n "$(ls "$databases" 2>/dev/null)" ]; then
+elif [ -n "$(find "$databases" -name "*.md" -print -quit 2>/dev/null)" ]; then
   echo "the advisory database cannot be fetched: using the last one" >&2
   cargo deny --locked --workspace --offline check --disable-fetch advisories
 else
