@@ -8,7 +8,7 @@ quick=${1:-}
 step() { printf '\n== %s\n' "$*"; }
 
 step "set up"
-need gcc libc6-dev haproxy bind9 bind9-dnsutils nghttp2-client wrk socat perl procps util-linux
+need gcc libc6-dev haproxy bind9 bind9-dnsutils faketime knot nghttp2-client wrk socat perl procps util-linux
 need_rust
 rustup component add clippy rustfmt >/dev/null 2>&1 || true
 

@@ -124,7 +124,7 @@ impl Signal {
 
     /// A number that the kernel gave, which is in range.
     pub(crate) fn from_kernel(number: i32) -> Self {
-        Self((number & 0x7f) as u8)
+        Self(number as u8)
     }
 }
 

@@ -183,9 +183,12 @@ impl Supervisor {
         if let Some(terminal) = self.terminal.as_ref().filter(|_| signal == Signal::CONT) {
             terminal.before_continue(self.app);
         }
-        send(self.target(), signal);
+        // A terminal signals a whole group: ours, when the app is not in its foreground.
+        let by_terminal = self.terminal.is_some() && received.sender.is_none();
+        let target = if by_terminal { Target::Group(self.app) } else { self.target() };
+        send(target, signal);
         if received.is_stop() && self.state == AppState::Stopped {
-            send(self.target(), Signal::CONT);
+            send(target, Signal::CONT);
         }
     }
 

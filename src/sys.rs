@@ -288,7 +288,8 @@ pub(crate) enum Place<'a> {
     Group(Option<BorrowedFd<'a>>),
 }
 
-/// Spawns a command. std does so by fork and exec, and returns after the exec or its failure.
+/// Spawns a command. std does so by fork and exec, and returns after the exec or its failure. Until
+/// the very end the child has everything blocked, as we have, so TTOU does not stop it.
 ///
 /// # Errors
 /// Those of fork and exec.
@@ -299,8 +300,6 @@ pub(crate) fn spawn(command: &mut Command, setup: &Setup<'_>) -> io::Result<Chil
         Place::Group(tty) => (false, tty.map(|tty| tty.as_raw_fd())),
     };
     let prepare = move || {
-        // std has just emptied the mask, and without TTOU in it tcsetpgrp would stop us.
-        set_mask(SignalSet::ALL);
         // SAFETY: system calls on integers; `tty` is open, as `setup` borrows it in the parent.
         unsafe {
             if session {

@@ -55,6 +55,13 @@ impl Claim {
         Lease::parse(text).is_some_and(|lease| lease.mark == self.mark)
     }
 
+    /// Whether the one lease of this container lists just what it has.
+    pub(super) fn is_leased_by(&self, texts: &[Vec<u8>]) -> bool {
+        let leases = self.split(texts).0;
+        let [text] = &leases[..] else { return false };
+        Lease::parse(text).is_some_and(|lease| lease == self.lease(lease.nonce))
+    }
+
     /// Puts all records in and renews the lease, given the `texts` that its name has now. What
     /// `former`, or a lease of this container, has beyond that goes out. A node's name stays only
     /// if this container still holds it.
@@ -115,14 +122,18 @@ impl Claim {
         addr: IpAddr,
         texts: &[Vec<u8>],
         deleted: Vec<Vec<u8>>,
-        mut gone: Vec<Rr>,
+        gone: Vec<Rr>,
         kept: &[Rr],
     ) -> Update {
-        // Whoever can write a lease must not make us delete in other people's zones.
-        gone.retain(|rr| !kept.contains(rr) && rr.owner.ends_with(&self.zone));
-        gone.sort();
-        gone.dedup();
-        let mut changes: Vec<_> = gone.into_iter().map(Change::Delete).collect();
+        let mut changes = Vec::new();
+        for rr in gone {
+            // Whoever can write a lease must not make us delete in other people's zones.
+            let allowed = !kept.contains(&rr) && rr.owner.ends_with(&self.zone);
+            let delete = Change::Delete(rr);
+            if allowed && !changes.contains(&delete) {
+                changes.push(delete);
+            }
+        }
         let lease_name = self.holds.and_then(|_| name::of_leases(addr, &self.shared));
         let prerequisites = unchanged(lease_name.clone(), texts);
         if let Some(name) = &lease_name {

@@ -1,6 +1,7 @@
 //! Questions and updates to the servers of one zone, signed and verified.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,54 +31,47 @@ pub(super) enum Outcome {
     Conflict,
 }
 
+/// What comes of a question; boxed, since that halves the code of those who ask several.
+pub(super) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+
 /// What a registrar asks of DNS. Its tests answer without a network.
 pub(super) trait Dns: Send {
     /// The server that answered last, or would be asked first.
-    fn server(&mut self) -> impl Future<Output = Result<SocketAddr, Fault>> + Send;
-    /// The address of this host that faces the server. Nothing is sent to find it.
-    fn facing_address(&mut self) -> impl Future<Output = Result<IpAddr, Fault>> + Send {
-        async move {
-            let server = self.server().await?;
-            let socket = connected(server).await.and_then(|socket| socket.local_addr());
-            Ok(socket.map_err(|error| Fault::Silent(server, error.to_string()))?.ip())
-        }
-    }
-
-    /// The zone to update: as configured, or as the server has it for `DNS_NAME`.
-    fn zone(&mut self) -> impl Future<Output = Result<DnsName, Fault>> + Send;
+    fn server(&mut self) -> Answer<'_, SocketAddr>;
     /// The zone that the server has for a name.
-    fn zone_of(&mut self, name: &DnsName) -> impl Future<Output = Result<DnsName, Fault>> + Send;
+    fn zone_of<'a>(&'a mut self, name: &'a DnsName) -> Answer<'a, DnsName>;
     /// The records of one name and type, with their time to live in seconds.
-    fn query(
-        &mut self,
-        name: &DnsName,
-        rtype: Rtype,
-    ) -> impl Future<Output = Result<Vec<(u32, Data)>, Fault>> + Send;
+    fn query<'a>(&'a mut self, name: &'a DnsName, rtype: Rtype) -> Answer<'a, Vec<(u32, Data)>>;
     /// Carries an update out. When the answer is lost, the update may have been made all the same,
     /// and what is sent again may meet its own result: only a question tells.
-    fn update(&mut self, update: &Update) -> impl Future<Output = Result<Outcome, Fault>> + Send;
+    fn update<'a>(&'a mut self, update: &'a Update) -> Answer<'a, Outcome>;
 
     /// The data alone of the records of one name and type.
-    fn data(
-        &mut self,
-        name: &DnsName,
-        rtype: Rtype,
-    ) -> impl Future<Output = Result<Vec<Data>, Fault>> + Send {
-        async move { Ok(self.query(name, rtype).await?.into_iter().map(|(_, data)| data).collect()) }
+    fn data<'a>(&'a mut self, name: &'a DnsName, rtype: Rtype) -> Answer<'a, Vec<Data>> {
+        let query = self.query(name, rtype);
+        Box::pin(async { Ok(query.await?.into_iter().map(|(_, data)| data).collect()) })
     }
 
     /// The TXT records of a name.
-    fn texts(
-        &mut self,
-        name: &DnsName,
-    ) -> impl Future<Output = Result<Vec<Vec<u8>>, Fault>> + Send {
-        async move {
-            let text = |data| match data {
+    fn texts<'a>(&'a mut self, name: &'a DnsName) -> Answer<'a, Vec<Vec<u8>>> {
+        let query = self.query(name, Rtype::TXT);
+        Box::pin(async {
+            let text = |(_, data)| match data {
                 Data::Txt(text) => Some(text),
                 _ => None,
             };
-            Ok(self.data(name, Rtype::TXT).await?.into_iter().filter_map(text).collect())
-        }
+            Ok(query.await?.into_iter().filter_map(text).collect())
+        })
+    }
+
+    /// The address of this host that faces the server. Nothing is sent to find it.
+    fn facing_address(&mut self) -> Answer<'_, IpAddr> {
+        let server = self.server();
+        Box::pin(async {
+            let server = server.await?;
+            let socket = connected(server).await.and_then(|socket| socket.local_addr());
+            Ok(socket.map_err(|error| Fault::Silent(server, error.to_string()))?.ip())
+        })
     }
 }
 
@@ -89,64 +83,57 @@ pub(super) struct Client {
     /// Addresses that were found, and which of them answered last.
     servers: Vec<SocketAddr>,
     good: usize,
-    zone: Option<DnsName>,
+}
+
+impl Dns for Client {
+    fn server(&mut self) -> Answer<'_, SocketAddr> {
+        Box::pin(async {
+            if self.servers.is_empty() {
+                self.servers = self.find_servers().await?;
+                self.good = 0;
+            }
+            self.servers.get(self.good).copied().ok_or_else(no_address)
+        })
+    }
+
+    fn zone_of<'a>(&'a mut self, name: &'a DnsName) -> Answer<'a, DnsName> {
+        Box::pin(async {
+            let (server, answer) = self.ask(&question(name, Rtype::SOA, id())).await?;
+            let found = update::soa(&answer).filter(|_| is_authoritative(&answer));
+            let (zone, _) = found.ok_or_else(|| Fault::NotAuthoritative(server, name.clone()))?;
+            Ok(zone)
+        })
+    }
+
+    fn query<'a>(&'a mut self, name: &'a DnsName, rtype: Rtype) -> Answer<'a, Vec<(u32, Data)>> {
+        Box::pin(async move {
+            let (server, answer) = self.ask(&question(name, rtype, id())).await?;
+            if !is_authoritative(&answer) {
+                return Err(Fault::NotAuthoritative(server, name.clone()));
+            }
+            update::records(&answer, name, rtype)
+                .ok_or_else(|| Fault::Silent(server, "answers garbage".to_owned()))
+        })
+    }
+
+    fn update<'a>(&'a mut self, update: &'a Update) -> Answer<'a, Outcome> {
+        Box::pin(async {
+            let message = update.encode(self.config.ttl, id());
+            let message = message.ok_or_else(|| Fault::TooMany(self.config.name.clone()))?;
+            let (_, answer) = self.ask(&message).await?;
+            Ok(match rcode(&answer) {
+                Rcode::NOERROR => Outcome::Done,
+                _ => Outcome::Conflict,
+            })
+        })
+    }
 }
 
 impl Client {
     pub(super) fn new(config: Arc<DnsConfig>, resolver: Resolver) -> Self {
-        let zone = config.zone.clone();
-        Self { config, resolver, servers: Vec::new(), good: 0, zone }
-    }
-}
-
-impl Dns for Client {
-    async fn server(&mut self) -> Result<SocketAddr, Fault> {
-        if self.servers.is_empty() {
-            self.servers = self.find_servers().await?;
-            self.good = 0;
-        }
-        let found = self.servers.get(self.good).or(self.servers.first());
-        found.copied().ok_or_else(|| Fault::NoServer("DNS_SERVER has no address".to_owned()))
+        Self { config, resolver, servers: Vec::new(), good: 0 }
     }
 
-    async fn zone(&mut self) -> Result<DnsName, Fault> {
-        if let Some(zone) = &self.zone {
-            return Ok(zone.clone());
-        }
-        let name = self.config.name.clone();
-        let zone = self.zone_of(&name).await?;
-        self.zone = Some(zone.clone());
-        Ok(zone)
-    }
-
-    async fn zone_of(&mut self, name: &DnsName) -> Result<DnsName, Fault> {
-        let (server, answer) = self.ask(&question(name, Rtype::SOA, id())).await?;
-        let found = update::soa(&answer).filter(|_| is_authoritative(&answer));
-        let (zone, _) = found.ok_or_else(|| Fault::NotAuthoritative(server, name.clone()))?;
-        Ok(zone)
-    }
-
-    async fn query(&mut self, name: &DnsName, rtype: Rtype) -> Result<Vec<(u32, Data)>, Fault> {
-        let (server, answer) = self.ask(&question(name, rtype, id())).await?;
-        if !is_authoritative(&answer) {
-            return Err(Fault::NotAuthoritative(server, name.clone()));
-        }
-        update::records(&answer, name, rtype)
-            .ok_or_else(|| Fault::Silent(server, "answers garbage".to_owned()))
-    }
-
-    async fn update(&mut self, update: &Update) -> Result<Outcome, Fault> {
-        let message = update.encode(self.config.ttl, id());
-        let message = message.ok_or_else(|| Fault::TooMany(self.config.name.clone()))?;
-        let (_, answer) = self.ask(&message).await?;
-        match rcode(&answer) {
-            Rcode::NOERROR => Ok(Outcome::Done),
-            _ => Ok(Outcome::Conflict),
-        }
-    }
-}
-
-impl Client {
     /// Asks the servers in turn, beginning with the one that answered last. When none will have
     /// it, the trouble of the first counts, and all are looked up again the next time.
     async fn ask(&mut self, request: &[u8]) -> Result<(SocketAddr, Vec<u8>), Fault> {
@@ -164,7 +151,7 @@ impl Client {
             }
         }
         self.servers.clear();
-        Err(trouble.unwrap_or_else(|| Fault::NoServer("DNS_SERVER has no address".to_owned())))
+        Err(trouble.unwrap_or_else(no_address))
     }
 
     async fn ask_one(&self, server: SocketAddr, request: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -207,7 +194,7 @@ impl Client {
 
     async fn find_servers(&self) -> Result<Vec<SocketAddr>, Fault> {
         let primary;
-        let targets = match (&self.config.servers, &self.zone) {
+        let targets = match (&self.config.servers, &self.config.zone) {
             (servers, Some(zone)) if servers.is_empty() => {
                 primary = [self.find_primary(zone).await?];
                 &primary[..]
@@ -248,6 +235,10 @@ impl Client {
             _ => Err(Fault::NoServer(format!("{server} knows no SOA record of {zone}"))),
         }
     }
+}
+
+fn no_address() -> Fault {
+    Fault::NoServer("DNS_SERVER has no address".to_owned())
 }
 
 fn id() -> u16 {

@@ -119,7 +119,7 @@ impl DnsConfig {
 }
 
 const TTL: &str = "a duration in whole seconds from 0 to a week";
-const LEASE: &str = "a duration from 5s to 24h, or 0 for none";
+const LEASE: &str = "a duration in whole seconds from 5s to 24h, or 0 for none";
 
 fn servers(text: &str, port: u16) -> Option<Vec<Target>> {
     let servers = Target::list(text, port)?;
@@ -135,7 +135,7 @@ fn lease(text: &str) -> Option<Option<Duration>> {
     if text == "off" {
         return Some(None);
     }
-    let lease = value::duration(text)?;
+    let lease = value::duration(text).filter(|lease| lease.subsec_nanos() == 0)?;
     (lease.is_zero() || LEASES.contains(&lease)).then(|| Some(lease).filter(|l| !l.is_zero()))
 }
 

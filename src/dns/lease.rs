@@ -5,7 +5,6 @@
 //! lists out. No clock is ever compared with another's: an observer measures by its own how long
 //! the server has shown the same text, and counts no time during which it could not ask.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -149,13 +148,14 @@ pub(super) fn holder(text: &[u8]) -> Option<IpAddr> {
 /// The leases that have been seen, and since when each has not changed.
 #[derive(Debug, Default)]
 pub(super) struct Patrol {
-    watched: BTreeMap<IpAddr, Watch>,
+    watched: Vec<Watch>,
 }
 
 #[derive(Debug)]
 struct Watch {
+    addr: IpAddr,
     seen_at: Instant,
-    since: BTreeMap<Vec<u8>, Instant>,
+    since: Vec<(Vec<u8>, Instant)>,
     /// Whether a text has gone since the watch began: its owner lives.
     changed: bool,
 }
@@ -166,15 +166,11 @@ impl Patrol {
     /// load on the server grows with the number of containers and not with its square.
     pub(super) fn choose(&mut self, present: &[IpAddr], luck: f64) -> Vec<IpAddr> {
         let crowded = present.len() > PATROL;
-        self.watched.retain(|addr, watch| present.contains(addr) && !(crowded && watch.changed));
+        self.watched.retain(|watch| present.contains(&watch.addr) && !(crowded && watch.changed));
+        let mut chosen: Vec<_> = self.watched.iter().map(|watch| watch.addr).collect();
         let start = (present.len() as f64 * luck) as usize;
-        let around = present.iter().cycle().skip(start).take(present.len());
-        let mut chosen: Vec<_> = self.watched.keys().copied().collect();
-        for addr in around {
-            if chosen.len() >= PATROL {
-                break;
-            }
-            if !chosen.contains(addr) {
+        for addr in present.iter().cycle().skip(start).take(present.len()) {
+            if chosen.len() < PATROL && !chosen.contains(addr) {
                 chosen.push(*addr);
             }
         }
@@ -191,25 +187,164 @@ impl Patrol {
         now: Instant,
         gap: Duration,
     ) -> Vec<Vec<u8>> {
-        let watch = self.watched.entry(addr).or_insert_with(|| Watch {
-            seen_at: now,
-            since: BTreeMap::new(),
-            changed: false,
+        let index = self.watched.iter().position(|watch| watch.addr == addr).unwrap_or_else(|| {
+            self.watched.push(Watch { addr, seen_at: now, since: Vec::new(), changed: false });
+            self.watched.len() - 1
         });
+        let watch = &mut self.watched[index];
         if now.duration_since(watch.seen_at) > gap {
             watch.since.clear();
         }
         watch.seen_at = now;
         let before = watch.since.len();
-        watch.since.retain(|text, _| texts.contains(text));
+        watch.since.retain(|(text, _)| texts.contains(text));
         watch.changed |= watch.since.len() < before;
         for text in texts {
-            watch.since.entry(text.clone()).or_insert(now);
+            if watch.since.iter().all(|(seen, _)| seen != text) {
+                watch.since.push((text.clone(), now));
+            }
         }
-        let expired = |(text, since): (&Vec<u8>, &Instant)| {
+        let expired = |(text, since): &(Vec<u8>, Instant)| {
             let lease = Lease::parse(text)?;
             (now.duration_since(*since) >= lease.holds).then(|| text.clone())
         };
         watch.since.iter().filter_map(expired).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOLDS: Duration = Duration::from_secs(120);
+    const GAP: Duration = Duration::from_secs(30);
+
+    fn name(text: &str) -> DnsName {
+        DnsName::vec_from_str(text).unwrap()
+    }
+
+    fn lease(nonce: u64) -> Lease {
+        Lease { mark: Mark::Port(80), holds: HOLDS, nonce, node: None, srv: None, ptr: None }
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_text_says_what_goes_with_the_lease() {
+        let full = Lease {
+            node: Some(name("node3.example.com")),
+            srv: Some((name("_http._tcp.webapp.example.com"), 8080)),
+            ptr: Some(name("node3.example.com")),
+            ..lease(7)
+        };
+        assert_eq!(
+            full.to_string(),
+            "berth1 port=80 lease=120 nonce=0000000000000007 node=node3.example.com \
+             srv=_http._tcp.webapp.example.com:8080 ptr=node3.example.com"
+        );
+        assert_eq!(Lease::parse(&full.text()), Some(full.clone()));
+        let shared = name("webapp.example.com");
+        let records = full.records(&shared, [10, 0, 0, 5].into());
+        let records: Vec<_> = records.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            records,
+            [
+                "webapp.example.com A 10.0.0.5",
+                "node3.example.com A 10.0.0.5",
+                "node3.example.com TXT \"berth1 holder=10.0.0.5 port=80\"",
+                "_http._tcp.webapp.example.com SRV 0 0 8080 node3.example.com",
+            ]
+        );
+    }
+
+    #[test]
+    fn foreign_texts_and_those_of_later_versions_are_not_leases() {
+        for text in [
+            "",
+            "v=spf1 -all",
+            "berth1",
+            "berth1 port=80 lease=120",
+            "berth1 port=x lease=120 nonce=1",
+            "berth2 port=80 lease=120 nonce=1",
+            "berth1 port=80 lease=120 nonce=1 color=red",
+            "berth1 port=80 lease=120 nonce=1 node=a..b",
+            "berth1  port=80 lease=120 nonce=1",
+        ] {
+            assert_eq!(Lease::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lease_expires_when_its_text_has_not_changed_for_as_long_as_it_holds() {
+        let (mut patrol, start, addr) = (Patrol::default(), Instant::now(), [10, 0, 0, 5].into());
+        let texts = |nonce| vec![lease(nonce).text()];
+        let mut at =
+            |seconds, texts: &[Vec<u8>]| patrol.observe(addr, texts, start + secs(seconds), GAP);
+        for seconds in (0..120).step_by(20) {
+            assert!(at(seconds, &texts(1)).is_empty(), "{seconds}");
+        }
+        assert_eq!(at(120, &texts(1)), texts(1));
+        assert!(at(121, &texts(2)).is_empty());
+        assert!(at(150, &[texts(2), texts(3)].concat()).is_empty());
+        for seconds in (180..240).step_by(20) {
+            assert!(at(seconds, &[texts(2), texts(3)].concat()).is_empty(), "{seconds}");
+        }
+        assert_eq!(at(241, &[texts(2), texts(3)].concat()), texts(2));
+        assert!(at(260, &[b"v=spf1 -all".to_vec()]).is_empty());
+    }
+
+    #[test]
+    fn time_without_an_answer_does_not_count() {
+        let (mut patrol, start, addr) = (Patrol::default(), Instant::now(), [10, 0, 0, 5].into());
+        let texts = [lease(1).text()];
+        let mut at = |seconds| patrol.observe(addr, &texts, start + secs(seconds), GAP);
+        assert!(at(0).is_empty());
+        assert!(at(1000).is_empty(), "the server was away");
+        for seconds in (1020..1120).step_by(20) {
+            assert!(at(seconds).is_empty(), "{seconds}");
+        }
+        assert_eq!(at(1120), texts);
+    }
+
+    #[test]
+    fn few_are_all_watched_and_many_in_turns() {
+        let addrs: Vec<IpAddr> =
+            (0..500_u32).map(|n| std::net::Ipv4Addr::from(0x0a00_0000 + n).into()).collect();
+        let mut patrol = Patrol::default();
+        assert_eq!(patrol.choose(&addrs[..10], 0.7).len(), 10);
+        let now = Instant::now();
+        let mut seen = std::collections::BTreeSet::new();
+        for round in 0..200 {
+            let luck = f64::from(round * 37 % 100) / 100.0;
+            let chosen = patrol.choose(&addrs, luck);
+            assert_eq!(chosen.len(), PATROL);
+            for addr in chosen {
+                // The first never changes; the others renew every time they are looked at.
+                let nonce = if addr == addrs[0] { 0 } else { round };
+                patrol.observe(addr, &[lease(nonce as u64).text()], now, GAP);
+                seen.insert(addr);
+            }
+        }
+        assert_eq!(seen.len(), addrs.len());
+        assert!(
+            patrol.watched.iter().any(|watch| watch.addr == addrs[0]),
+            "a suspect is kept in sight"
+        );
+        assert!(patrol.watched.len() <= PATROL);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_lease_or_not(text in proptest::collection::vec(any::<u8>(), 0..300),
+                                      words in "( ?(port|lease|nonce|node|srv|ptr|id)=[a-z0-9.:]{0,8}){0,6}") {
+            let _ = Lease::parse(&text);
+            if let Some(lease) = Lease::parse(format!("berth1{words}").as_bytes()) {
+                prop_assert_eq!(Lease::parse(&lease.text()), Some(lease));
+            }
+            let _ = holder(&text);
+        }
     }
 }

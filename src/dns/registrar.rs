@@ -37,6 +37,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Nothing is looked at while nothing may be held.
 const IDLE: Duration = Duration::from_secs(3600);
+/// The app's stop waits this long for the record to be out. Clients keep it for its time to live
+/// anyway.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before a change that collided with another's is thought over.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Taking out is tried this often when it collides.
@@ -59,7 +62,11 @@ struct Registrar<D> {
     held: Option<Claim>,
     /// Nothing of this container is in DNS, by the server's word.
     clean: bool,
+    /// The lease's text that was sent last, and when, until it is known to have arrived.
+    sent: Option<(Vec<u8>, Instant)>,
     renewed_at: Option<Instant>,
+    /// The zone that the server has for `DNS_NAME`, when it is not configured.
+    zone: Option<DnsName>,
     /// Targets of PTR records that may be in DNS, and the zone of these records.
     ptrs: Vec<DnsName>,
     reverse_zone: Option<DnsName>,
@@ -84,7 +91,9 @@ impl<D: Dns> Registrar<D> {
             mark: None,
             held: None,
             clean: false,
+            sent: None,
             renewed_at: None,
+            zone: None,
             ptrs: Vec::new(),
             reverse_zone: None,
             patrol: Patrol::default(),
@@ -125,7 +134,18 @@ impl<D: Dns> Registrar<D> {
         }
         let done = match want.desired {
             Desired::Serving => self.serve().await,
-            Desired::Draining | Desired::Absent => self.leave(want.desired).await,
+            Desired::Draining | Desired::Absent => {
+                let channels = self.channels.clone();
+                let leave = self.leave(want.desired);
+                tokio::pin!(leave);
+                tokio::select! {
+                    done = &mut leave => done,
+                    () = tokio::time::sleep(LEAVE_PATIENCE) => {
+                        channels.report(want.epoch, Standing::Unreachable);
+                        leave.await
+                    }
+                }
+            }
         };
         match done {
             Ok((standing, wait)) => {
@@ -164,18 +184,22 @@ impl<D: Dns> Registrar<D> {
         self.ptrs.extend(lease::ptrs(texts.iter().filter(|text| claim.is_mine(text))));
         let shared = self.client.data(&claim.shared, addr_type(claim.addr)).await?;
         let there = shared.contains(&Data::Addr(claim.addr));
-        let leased = claim.holds.is_none() || texts.iter().any(|text| claim.is_mine(text));
-        let whole = there && leased && !matches!(node, Ok(Node::Mine { whole: false, .. }));
-        let kept = former.as_ref().is_none_or(|former| former.node == claim.node);
-        if !whole || !kept || self.renewal_in().is_some_and(|due| due.is_zero()) {
+        let as_before = former.as_ref().is_none_or(|former| former.node == claim.node);
+        let listed = if claim.holds.is_some() { claim.is_leased_by(&texts) } else { as_before };
+        let whole = there && listed && !matches!(node, Ok(Node::Mine { whole: false, .. }));
+        self.note_renewal(&texts);
+        if whole && self.renewal_in().is_none_or(|due| !due.is_zero()) {
+            self.held = Some(claim.clone());
+        } else {
             self.held.get_or_insert_with(|| claim.clone());
-            let update = claim.assert(former.as_ref(), &texts, (self.bits)());
+            let nonce = self.draw(&claim);
+            let update = claim.assert(former.as_ref(), &texts, nonce);
             if self.client.update(&update).await? == Outcome::Conflict {
                 let standing = if there { Standing::Serving } else { Standing::Absent };
                 return Ok((standing, AGAIN));
             }
             self.held = Some(claim.clone());
-            self.renewed_at = Some(Instant::now());
+            self.renewed_at = self.sent.take().map(|(_, at)| at);
         }
         if !there {
             self.read_back(&claim).await?;
@@ -186,6 +210,20 @@ impl<D: Dns> Registrar<D> {
         let verify = jitter(self.verify_interval(), self.luck());
         let wait = self.renewal_in().map_or(verify, |due| due.min(verify));
         Ok((Standing::Serving, wait.max(AGAIN)))
+    }
+
+    /// A number for the next lease; its text is remembered, since an update can succeed and its
+    /// answer get lost.
+    fn draw(&mut self, claim: &Claim) -> u64 {
+        let nonce = (self.bits)();
+        self.sent = Some((claim.lease(nonce).text(), Instant::now()));
+        nonce
+    }
+
+    fn note_renewal(&mut self, texts: &[Vec<u8>]) {
+        if let Some((_, at)) = self.sent.take_if(|(text, _)| texts.contains(text)) {
+            self.renewed_at = Some(at);
+        }
     }
 
     fn verify_interval(&self) -> Duration {
@@ -218,7 +256,7 @@ impl<D: Dns> Registrar<D> {
             identity.port.map_or_else(|| Mark::Drawn((self.bits)()), Mark::Port)
         });
         Ok(Some(Claim {
-            zone: self.client.zone().await?,
+            zone: self.zone().await?,
             shared: self.config.name.clone(),
             addr,
             mark,
@@ -227,6 +265,15 @@ impl<D: Dns> Registrar<D> {
             srv: self.config.srv.clone().zip(identity.port),
             ptr: None,
         }))
+    }
+
+    /// The zone to update: as configured, or as the server has it for `DNS_NAME`.
+    async fn zone(&mut self) -> Result<DnsName, Fault> {
+        if let Some(zone) = self.config.zone.as_ref().or(self.zone.as_ref()) {
+            return Ok(zone.clone());
+        }
+        let zone = self.client.zone_of(&self.config.name).await?;
+        Ok(self.zone.insert(zone).clone())
     }
 
     async fn lease_texts(&mut self, claim: &Claim) -> Result<Vec<Vec<u8>>, Fault> {
@@ -295,14 +342,15 @@ impl<D: Dns> Registrar<D> {
         claim.node = Some(name.clone());
         claim.ptr = self.ptr_target(&claim);
         self.held = Some(claim.clone());
-        let update = claim.assert_exclusively(&texts, (self.bits)());
+        let nonce = self.draw(&claim);
+        let update = claim.assert_exclusively(&texts, nonce);
         if self.client.update(&update).await? == Outcome::Conflict {
             // Whoever was faster shows in the next turn. It may have been ourselves, when an answer
             // was lost.
             self.held = Some(without.clone());
             return Ok(without);
         }
-        self.renewed_at = Some(Instant::now());
+        self.renewed_at = self.sent.take().map(|(_, at)| at);
         self.notices.node_held(&name);
         Ok(claim)
     }
@@ -386,8 +434,6 @@ impl<D: Dns> Registrar<D> {
     ) -> Result<(), Fault> {
         let kept: Vec<_> = lease::ptrs(kept.into_iter()).collect();
         targets.retain(|target| !kept.contains(target));
-        targets.sort();
-        targets.dedup();
         let Some(reverse) = name::reverse(addr).filter(|_| !targets.is_empty()) else {
             return Ok(());
         };

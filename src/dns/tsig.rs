@@ -52,29 +52,30 @@ impl fmt::Display for TsigFault {
 /// Signs a request in place at `now`, in seconds since 1970; returns the signature, to which the
 /// answer's refers.
 pub(super) fn sign(request: &mut Vec<u8>, key: &Key, now: u64) -> Vec<u8> {
-    let id = [request[0], request[1]];
     let variables = Variables { time: now, fudge: FUDGE, error: 0, other: &[] };
-    let mut digest = hmac::Context::with_key(&hmac_key(key));
-    digest.update(request);
-    variables.digest(key, &mut digest);
-    let mac = digest.sign();
-    let mac = mac.as_ref();
+    let mac = variables.mac(request.clone(), key);
+    append(request, key, &variables, &mac);
+    mac
+}
 
-    let additional = u16::from_be_bytes([request[10], request[11]]).wrapping_add(1);
-    request[10..12].copy_from_slice(&additional.to_be_bytes());
+/// Puts a signature on a message, which has at least a header.
+fn append(message: &mut Vec<u8>, key: &Key, variables: &Variables<'_>, mac: &[u8]) {
     let mut rdata = canonical(&algorithm_name(key.algorithm));
     rdata.extend(variables.time_and_fudge());
     rdata.extend((mac.len() as u16).to_be_bytes());
     rdata.extend(mac);
-    rdata.extend(id);
-    rdata.extend([0; 4]);
-    request.extend(key.name.as_slice());
-    request.extend(Rtype::TSIG.to_int().to_be_bytes());
-    request.extend(Class::ANY.to_int().to_be_bytes());
-    request.extend([0; 4]);
-    request.extend((rdata.len() as u16).to_be_bytes());
-    request.extend(rdata);
-    mac.to_vec()
+    rdata.extend(&message[..2]);
+    rdata.extend(variables.error.to_be_bytes());
+    rdata.extend((variables.other.len() as u16).to_be_bytes());
+    rdata.extend(variables.other);
+    let additional = u16::from_be_bytes([message[10], message[11]]).wrapping_add(1);
+    message[10..12].copy_from_slice(&additional.to_be_bytes());
+    message.extend(key.name.as_slice());
+    message.extend(Rtype::TSIG.to_int().to_be_bytes());
+    message.extend(Class::ANY.to_int().to_be_bytes());
+    message.extend([0; 4]);
+    message.extend((rdata.len() as u16).to_be_bytes());
+    message.extend(rdata);
 }
 
 /// Verifies the answer to a request that was signed with `mac`, at `now` in seconds since 1970.
@@ -98,9 +99,7 @@ pub(super) fn verify(answer: &[u8], key: &Key, mac: &[u8], now: u64) -> Result<(
     unsigned[..2].copy_from_slice(&tsig.original_id().to_be_bytes());
     let additional = message.header_counts().arcount().wrapping_sub(1);
     unsigned[10..12].copy_from_slice(&additional.to_be_bytes());
-    let mut signed = (mac.len() as u16).to_be_bytes().to_vec();
-    signed.extend(mac);
-    signed.extend(unsigned);
+    let mut signed = after(mac, &unsigned);
     variables.collect(key, &mut signed);
     hmac::verify(&hmac_key(key), &signed, tsig.mac()).map_err(|_| TsigFault::Forged)?;
 
@@ -116,6 +115,11 @@ pub(super) fn verify(answer: &[u8], key: &Key, mac: &[u8], now: u64) -> Result<(
         true => Err(TsigFault::BadTime { here: now, there: time }),
         false => Ok(()),
     }
+}
+
+/// An answer is signed together with its request's signature.
+fn after(mac: &[u8], answer: &[u8]) -> Vec<u8> {
+    [&(mac.len() as u16).to_be_bytes(), mac, answer].concat()
 }
 
 type Found<'a> = Record<ParsedName<&'a [u8]>, Tsig<&'a [u8], ParsedName<&'a [u8]>>>;
@@ -146,10 +150,9 @@ struct Variables<'a> {
 }
 
 impl Variables<'_> {
-    fn digest(&self, key: &Key, digest: &mut hmac::Context) {
-        let mut bytes = Vec::new();
-        self.collect(key, &mut bytes);
-        digest.update(&bytes);
+    fn mac(&self, mut signed: Vec<u8>, key: &Key) -> Vec<u8> {
+        self.collect(key, &mut signed);
+        hmac::sign(&hmac_key(key), &signed).as_ref().to_vec()
     }
 
     fn collect(&self, key: &Key, bytes: &mut Vec<u8>) {
@@ -207,5 +210,114 @@ impl fmt::Display for Utc {
         let year = era * 400 + year + u64::from(month <= 2);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         write!(f, "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::question;
+    use proptest::prelude::*;
+
+    const NOW: u64 = 1_795_477_312;
+
+    fn key(algorithm: &str, name: &str) -> Key {
+        Key::parse(&format!("{algorithm}:{name}:c2VjcmV0c2VjcmV0")).unwrap()
+    }
+
+    fn request() -> Vec<u8> {
+        question(&DnsName::vec_from_str("webapp.example.com").unwrap(), Rtype::A, 0x1234)
+    }
+
+    /// The answer to a request with `mac`, as a server signs it at `time`.
+    fn answer(key: &Key, mac: &[u8], time: u64, error: TsigRcode, other: &[u8]) -> Vec<u8> {
+        let mut answer = request();
+        answer[2] |= 0x80;
+        let variables = Variables { time, fudge: FUDGE, error: error.to_int(), other };
+        let mac = variables.mac(after(mac, &answer), key);
+        append(&mut answer, key, &variables, &mac);
+        answer
+    }
+
+    #[test]
+    fn an_answer_is_believed_when_its_signature_fits_the_request_and_the_time() {
+        for algorithm in ["hmac-sha256", "hmac-sha384", "hmac-sha512"] {
+            let key = key(algorithm, "Key.Name");
+            let mac = sign(&mut request(), &key, NOW);
+            let verdict = |answer: &[u8], now| verify(answer, &key, &mac, now);
+            let good = answer(&key, &mac, NOW, TsigRcode::NOERROR, &[]);
+            assert_eq!(verdict(&good, NOW), Ok(()));
+            assert_eq!(verdict(&good, NOW + 300), Ok(()));
+            let late = TsigFault::BadTime { here: NOW + 301, there: NOW };
+            assert_eq!(verdict(&good, NOW + 301), Err(late));
+            assert_eq!(verify(&good, &key, &[], NOW), Err(TsigFault::Forged));
+            assert_eq!(verdict(&request(), NOW), Err(TsigFault::Unsigned));
+            let other = self::key(algorithm, "other");
+            assert_eq!(verify(&good, &other, &mac, NOW), Err(TsigFault::Forged));
+            // A forwarder may have changed the identifier: the original one was signed.
+            let mut forwarded = good.clone();
+            forwarded[0] ^= 0xff;
+            assert_eq!(verdict(&forwarded, NOW), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_servers_clock_is_believed_by_its_signature_alone() {
+        let key = key("hmac-sha256", "key");
+        let mac = sign(&mut request(), &key, NOW);
+        let there = (NOW + 3600).to_be_bytes();
+        let told = answer(&key, &mac, NOW, TsigRcode::BADTIME, &there[2..]);
+        let fault = TsigFault::BadTime { here: NOW, there: NOW + 3600 };
+        assert_eq!(
+            fault.to_string(),
+            "says BADTIME: it is 2026-11-24T00:41:52Z there and 2026-11-23T23:41:52Z here, 3600 s behind"
+        );
+        assert_eq!(verify(&told, &key, &mac, NOW), Err(fault));
+        let mut forged = told;
+        let last = forged.len() - 1;
+        forged[last] ^= 1;
+        assert_eq!(verify(&forged, &key, &mac, NOW), Err(TsigFault::Forged));
+    }
+
+    #[test]
+    fn dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(Utc(seconds).to_string(), text);
+        }
+        // 48 bits are all that a server can say.
+        assert!(Utc((1 << 48) - 1).to_string().ends_with('Z'));
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_answer_is_believed(at in 2..200_usize, bit in 0..8_u8, cut in 0..200_usize) {
+            let key = key("hmac-sha256", "key");
+            let mac = sign(&mut request(), &key, NOW);
+            let good = answer(&key, &mac, NOW, TsigRcode::NOERROR, &[]);
+            let mut changed = good.clone();
+            let at = at % good.len();
+            changed[at] ^= 1 << bit;
+            let case_of_a_name = changed.eq_ignore_ascii_case(&good);
+            // The identifier itself is not signed, the original one in the signature is; neither
+            // are the time to live and the length of the signature's own record.
+            let unsigned = at < 2 || case_of_a_name;
+            if !unsigned && verify(&changed, &key, &mac, NOW).is_ok() {
+                let message = Message::from_slice(&changed).unwrap();
+                prop_assert_ne!(find(message).unwrap().unwrap().1.ttl().as_secs(), 0, "octet {}", at);
+            }
+            prop_assert!(verify(&good[..cut.min(good.len() - 1)], &key, &mac, NOW).is_err());
+        }
+
+        #[test]
+        fn any_octets_are_judged(octets in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ = verify(&octets, &key("hmac-sha256", "key"), &[0; 32], NOW);
+        }
     }
 }

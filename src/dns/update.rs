@@ -204,3 +204,118 @@ fn data(record: &domain::base::ParsedRecord<'_, [u8]>) -> Option<Data> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::question;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> DnsName {
+        DnsName::vec_from_str(text).unwrap()
+    }
+
+    /// An answer that has one record of every type that we read, and an SOA record beside it.
+    fn answer() -> Vec<u8> {
+        let owner = name("webapp.example.com");
+        let mut message = MessageBuilder::new_vec();
+        message.header_mut().set_qr(true);
+        let mut message = message.question();
+        message.push((&owner, Rtype::A)).unwrap();
+        let mut message = message.answer();
+        for data in [
+            Data::Addr([10, 0, 0, 5].into()),
+            Data::Addr("2001:db8::5".parse().unwrap()),
+            Data::Ptr(name("node3.example.com")),
+            Data::Srv { port: 8080, target: name("node3.example.com") },
+            Data::Txt(vec![b'x'; 300]),
+        ] {
+            let raw = UnknownRecordData::from_octets(data.rtype(), data.rdata()).unwrap();
+            message.push((&owner, Class::IN, Ttl::from_secs(30), raw)).unwrap();
+        }
+        let mut message = message.authority();
+        let soa = [name("ns.example.com").as_slice(), &[1, b'h', 0], &[0; 20]].concat();
+        let raw = UnknownRecordData::from_octets(Rtype::SOA, soa).unwrap();
+        message.push((name("example.com"), Class::IN, Ttl::from_secs(30), raw)).unwrap();
+        message.finish()
+    }
+
+    #[test]
+    fn every_type_is_read_as_it_was_written() {
+        let (answer, owner) = (answer(), name("WebApp.example.com"));
+        let read = |rtype| records(&answer, &owner, rtype).unwrap();
+        assert_eq!(read(Rtype::A), [(30, Data::Addr([10, 0, 0, 5].into()))]);
+        assert_eq!(read(Rtype::AAAA).len(), 1);
+        assert_eq!(read(Rtype::PTR), [(30, Data::Ptr(name("node3.example.com")))]);
+        let srv = Data::Srv { port: 8080, target: name("node3.example.com") };
+        assert_eq!(read(Rtype::SRV), [(30, srv)]);
+        assert_eq!(read(Rtype::TXT), [(30, Data::Txt(vec![b'x'; 300]))]);
+        assert_eq!(soa(&answer), Some((name("example.com"), name("ns.example.com"))));
+        assert_eq!(records(&answer, &name("other.example.com"), Rtype::A), Some(Vec::new()));
+    }
+
+    #[test]
+    fn an_update_on_the_wire() {
+        let (node, addr) = (name("n.z"), Data::Addr([10, 0, 0, 5].into()));
+        let update = Update {
+            zone: name("z"),
+            prerequisites: vec![
+                Prerequisite::Unused(node.clone()),
+                Prerequisite::NoTxt(node.clone()),
+                Prerequisite::ExactlyTxt(node.clone(), vec![b"a".to_vec()]),
+            ],
+            changes: vec![
+                Change::Add(Rr::new(&node, addr.clone())),
+                Change::Delete(Rr::new(&node, addr)),
+            ],
+        };
+        let owner = b"\x01n\x01z\0";
+        let wire = [
+            b"\x12\x34\x28\0\0\x01\0\x03\0\x02\0\0\x01z\0\0\x06\0\x01".to_vec(),
+            [&owner[..], b"\0\xff\0\xfe\0\0\0\0\0\0"].concat(),
+            [&owner[..], b"\0\x10\0\xfe\0\0\0\0\0\0"].concat(),
+            [&owner[..], b"\0\x10\0\x01\0\0\0\0\0\x02\x01a"].concat(),
+            [&owner[..], b"\0\x01\0\x01\0\0\0\x1e\0\x04\x0a\0\0\x05"].concat(),
+            [&owner[..], b"\0\x01\0\xfe\0\0\0\0\0\x04\x0a\0\0\x05"].concat(),
+        ];
+        assert_eq!(update.encode(30, 0x1234).unwrap(), wire.concat());
+    }
+
+    #[test]
+    fn an_update_that_is_too_long_is_not_sent_without_its_prerequisites() {
+        let texts = (0..600_u32).map(|n| [&n.to_be_bytes()[..], &[b'x'; 200]].concat()).collect();
+        let prerequisites = vec![Prerequisite::ExactlyTxt(name("z"), texts)];
+        let update = Update { zone: name("z"), prerequisites, changes: Vec::new() };
+        assert_eq!(update.encode(30, 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(
+            octets in vec(any::<u8>(), 0..600),
+            edits in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut edited = answer();
+            for (at, octet) in edits {
+                let at = at.index(edited.len());
+                edited[at] = octet;
+            }
+            edited.truncate(cut.index(edited.len() + 1));
+            for answer in [&octets, &edited] {
+                for rtype in [Rtype::A, Rtype::AAAA, Rtype::PTR, Rtype::SRV, Rtype::TXT, Rtype::SOA] {
+                    let _ = records(answer, &name("webapp.example.com"), rtype);
+                }
+                let _ = soa(answer);
+            }
+        }
+    }
+
+    #[test]
+    fn a_question_is_not_an_answer() {
+        let owner = name("webapp.example.com");
+        assert_eq!(records(&question(&owner, Rtype::A, 1), &owner, Rtype::A), Some(Vec::new()));
+        assert_eq!(soa(&question(&owner, Rtype::SOA, 1)), None);
+    }
+}

@@ -88,3 +88,71 @@ fn chase(
     }
     Ok(Answer::Garbage)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::base::iana::Class;
+    use domain::base::{Ttl, UnknownRecordData};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> DnsName {
+        DnsName::vec_from_str(text).unwrap()
+    }
+
+    fn answer(records: &[(&str, Rtype, Vec<u8>)]) -> Vec<u8> {
+        let mut message = MessageBuilder::new_vec().question();
+        message.push((name("a.test"), Rtype::A)).unwrap();
+        let mut message = message.answer();
+        for (owner, rtype, rdata) in records {
+            let raw = UnknownRecordData::from_octets(*rtype, rdata.clone()).unwrap();
+            message.push((name(owner), Class::IN, Ttl::ZERO, raw)).unwrap();
+        }
+        message.finish()
+    }
+
+    fn cname(owner: &'static str, target: &str) -> (&'static str, Rtype, Vec<u8>) {
+        (owner, Rtype::CNAME, name(target).into_octets())
+    }
+
+    #[test]
+    fn aliases_are_followed_in_any_order_and_never_for_ever() {
+        let a = |owner, last| (owner, Rtype::A, vec![10, 0, 0, last]);
+        for (records, want) in [
+            (vec![], Answer::Nothing),
+            (
+                vec![a("a.test", 1), a("b.test", 2), a("A.test", 3)],
+                Answer::Found(vec![[10, 0, 0, 1].into(), [10, 0, 0, 3].into()]),
+            ),
+            (
+                vec![a("c.test", 1), cname("b.test", "c.test"), cname("a.test", "b.test")],
+                Answer::Found(vec![[10, 0, 0, 1].into()]),
+            ),
+            (vec![cname("a.test", "b.test")], Answer::Alias(name("b.test"))),
+            (vec![cname("a.test", "b.test"), cname("b.test", "a.test")], Answer::Garbage),
+            (vec![("a.test", Rtype::A, vec![10])], Answer::Garbage),
+        ] {
+            assert_eq!(read(&answer(&records), &name("a.test")), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_or_refused(
+            octets in vec(any::<u8>(), 0..600),
+            edits in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut edited = answer(&[cname("a.test", "b.test"), ("b.test", Rtype::A, vec![1; 4])]);
+            for (at, octet) in edits {
+                let at = at.index(edited.len());
+                edited[at] = octet;
+            }
+            edited.truncate(cut.index(edited.len() + 1));
+            for answer in [&octets, &edited] {
+                let _ = (read(answer, &name("a.test")), refusal(answer));
+            }
+        }
+    }
+}

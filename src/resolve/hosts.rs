@@ -52,4 +52,12 @@ mod tests {
         assert_eq!(addresses(&hosts[..], "lb.EXAMPLE"), want[..1]);
         assert!(addresses(&hosts[..], "l").is_empty());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_file_is_read(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            let _ = addresses(&octets[..], "lb");
+            let _ = super::super::conf::Conf::parse(&String::from_utf8_lossy(&octets));
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::process::{Running, finish, roles, script, until, wrapped};
+use crate::process::{Role, Running, finish, roles, script, status, until, wrapped};
 
 #[test]
 fn input_and_output_pass_through() {
@@ -45,9 +45,32 @@ fn closed_standard_descriptors_reach_the_app_closed() {
     }
 }
 
+/// Else Berth would log into a connection to HAProxy.
+#[test]
+fn nothing_of_berths_own_lands_on_a_closed_standard_descriptor() {
+    for role in roles() {
+        let mut command = wrapped(role, &["sleep", "1000"]);
+        command.stdout(Stdio::null());
+        close(&mut command, &[0, 1, 2]);
+        let running = Running::start(&mut command);
+        let app = running.app(role);
+        until("the app", || (status(app, "Name")? == "sleep").then_some(()));
+        let berth = running.berth(role);
+        until("Berth to be at work", || (!role.registers || opened(berth) > 3).then_some(()));
+        for fd in 0..=2 {
+            let link = std::fs::read_link(format!("/proc/{berth}/fd/{fd}")).unwrap();
+            assert_eq!(link.to_str(), Some("/"), "{role:?}");
+        }
+    }
+}
+
+fn opened(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
 #[test]
 fn berth_without_standard_descriptors_fails_all_the_same() {
-    let mut command = wrapped(crate::process::Role::PROCESS, &["nosuch"]);
+    let mut command = wrapped(Role::PROCESS, &["nosuch"]);
     command.stdout(Stdio::null());
     close(&mut command, &[0, 1, 2]);
     assert_eq!(command.status().unwrap().code(), Some(127));

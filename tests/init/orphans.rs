@@ -36,6 +36,18 @@ fn every_orphan_is_reaped() {
     }
 }
 
+#[test]
+fn an_orphan_is_berths_where_berth_is_not_pid_1() {
+    for role in roles().filter(|role| !role.pid_1) {
+        let text = "(sleep 1000 > /dev/null & echo $!); exec sleep 1000";
+        let running = Running::start(&mut script(role, text));
+        let orphan: Pid = running.line().parse().unwrap();
+        let berth = running.berth(role).to_string();
+        until("Berth to be its parent", || (status(orphan, "PPid")? == berth).then_some(()));
+        kill(orphan, libc::SIGKILL);
+    }
+}
+
 /// The negative control: under a PID 1 that reaps nothing the same orphans stay.
 #[test]
 fn orphans_would_stay_without_berth() {
@@ -63,8 +75,8 @@ fn orphans_are_told_to_end_when_the_app_has_ended() {
 fn an_orphan_may_finish_its_work_before_pid_1_ends() {
     let text = "(trap 'sleep 0.1; echo finished; exit' TERM; echo > ready; sleep 1000 & wait) &
         while ! [ -e ready ]; do sleep 0.01; done; exit 4";
-    let folder = tempfile::tempdir().unwrap();
     for role in roles_of_pid_1() {
+        let folder = tempfile::tempdir().unwrap();
         let finished = finish(script(role, text).current_dir(&folder));
         assert_eq!((finished.code, finished.stdout.as_str()), (Some(4), "finished\n"));
     }
@@ -75,8 +87,8 @@ fn an_orphan_may_finish_its_work_before_pid_1_ends() {
 fn an_orphan_that_will_not_end_does_not_keep_pid_1() {
     let text = "(trap '' TERM; echo > ready; while :; do sleep 1000; done) &
         while ! [ -e ready ]; do sleep 0.01; done; exit 4";
-    let folder = tempfile::tempdir().unwrap();
     for role in roles_of_pid_1() {
+        let folder = tempfile::tempdir().unwrap();
         assert_eq!(finish(script(role, text).current_dir(&folder)).code, Some(4));
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::process::{
     Role, Running, berth, children, command, finish, given, kill, roles, script, set, signal_set,
-    state, until, wrapped,
+    state, status, until, wrapped,
 };
 
 const RTMIN: i32 = 34;
@@ -67,28 +67,37 @@ fn every_signal_but_kill_stop_and_chld_is_forwarded() {
 fn a_signal_in_the_first_milliseconds_is_not_lost() {
     for role in roles() {
         let rounds = |seed: u64| {
-            for round in 0..75 {
-                let mut running = Running::start(&mut wrapped(role, &["sleep", "1000"]));
-                let berth = running.berth(role);
-                if role.pid_1 {
-                    // The kernel drops what a PID 1 gets before its first statement.
-                    until("Berth's first statement", || {
-                        let blocked = signal_set(berth, "SigBlk")? == ALL;
-                        (blocked || !children(berth).is_empty()).then_some(())
-                    });
-                }
-                let moment = Instant::now() + Duration::from_micros((seed + round * 97) % 6000);
-                while Instant::now() < moment {
-                    std::hint::spin_loop();
-                }
-                running.signal(role, libc::SIGTERM);
-                let code = running.code();
-                // An ordinary process may get it before its first statement.
-                let early = !role.pid_1 && code == Err("killed by Some(15)".into());
-                assert!(early || code == Ok(143), "round {round}: {code:?}");
-            }
+            (0..75)
+                .filter(|round| {
+                    let (blocked, code) = signal_early(role, (seed + round * 97) % 6000);
+                    // An ordinary process may get it before its first statement.
+                    let early = !role.pid_1 && code == Err("killed by Some(15)".into());
+                    assert!(early || code == Ok(143), "{role:?} round {round}: {code:?}");
+                    blocked
+                })
+                .count()
         };
-        thread::scope(|scope| (0..4).for_each(|n| drop(scope.spawn(move || rounds(n * 1493)))));
+        let blocked: usize = thread::scope(|scope| {
+            let threads = [0, 1, 2, 3].map(|n| scope.spawn(move || rounds(n * 1493)));
+            threads.map(|thread| thread.join().unwrap()).iter().sum()
+        });
+        assert!(blocked > 0, "{role:?} was never seen with every signal blocked");
+    }
+}
+
+/// A pending signal survives exec.
+#[test]
+fn a_signal_that_was_pending_before_berth_is_not_lost() {
+    // Not a shell: it would unblock the signal.
+    let pending = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1));
+        system qq(kill -USR1 $$); exec @ARGV";
+    let berth = berth();
+    for role in roles() {
+        let mut command = command(role, &["perl", "-e", pending, &berth, "sleep", "1000"]);
+        let running = Running::start(&mut command);
+        let app = asleep(&running, role);
+        until("USR1", || (signal_set(app, "ShdPnd")? == set(&[libc::SIGUSR1])).then_some(()));
+        kill(app, libc::SIGKILL);
     }
 }
 
@@ -157,8 +166,8 @@ fn a_stop_signal_continues_an_app_whose_stop_is_yet_to_be_told() {
 
 #[test]
 fn an_app_that_was_continued_is_not_continued_again() {
-    let text =
-        "trap 'echo cont' CONT; trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+    let text = "trap 'echo cont' CONT; trap 'echo term' TERM; trap 'exit 3' USR1
+        echo ready; while :; do sleep 0.01; done";
     for role in roles() {
         let mut running = Running::start(&mut script(role, text));
         running.expect("ready");
@@ -168,6 +177,8 @@ fn an_app_that_was_continued_is_not_continued_again() {
         running.signal(role, libc::SIGCONT);
         running.expect("cont");
         running.signal(role, libc::SIGTERM);
+        running.expect("term");
+        running.signal(role, libc::SIGUSR1);
         assert_eq!((running.code(), running.rest().as_str()), (Ok(3), ""));
     }
 }
@@ -275,10 +286,29 @@ fn ignored_sigchld_does_not_hide_the_apps_end() {
     }
 }
 
+/// Sends TERM to a Berth that is just starting, this many µs after its first statement, or after its
+/// start where it is no PID 1 (of which the kernel drops what comes earlier). Returns whether it
+/// was seen with every signal blocked, and how it ended.
+fn signal_early(role: Role, after: u64) -> (bool, Result<i32, String>) {
+    let mut running = Running::start(&mut wrapped(role, &["sleep", "1000"]));
+    let berth = running.berth(role);
+    let blocked = || signal_set(berth, "SigBlk") == Some(ALL);
+    let seen_blocked = until("Berth's first statement", || {
+        let blocked = blocked();
+        (blocked || !role.pid_1 || !children(berth).is_empty()).then_some(blocked)
+    });
+    let moment = Instant::now() + Duration::from_micros(after);
+    while Instant::now() < moment {
+        std::hint::spin_loop();
+    }
+    running.signal(role, libc::SIGTERM);
+    (seen_blocked, running.code())
+}
+
 /// The app's pid once `sleep` runs in it.
 fn asleep(running: &Running, role: Role) -> i32 {
     until("the app to run", || {
         let app = *children(running.berth(role)).first()?;
-        (crate::process::status(app, "Name")? == "sleep").then_some(app)
+        (status(app, "Name")? == "sleep").then_some(app)
     })
 }

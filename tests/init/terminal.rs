@@ -2,10 +2,16 @@
 
 use std::process::Command;
 
-use crate::process::{Role, berth, command, roles, roles_of_pid_1, unshare, wrapped};
+use crate::process::{
+    Pid, Role, berth, children, command, kill, roles, roles_of_pid_1, set, signal_set, status,
+    unshare, until, wrapped,
+};
 use crate::pty::{CTRL_C, CTRL_D, CTRL_Z, Pty};
 
 const BASH: [&str; 5] = ["bash", "--norc", "--noprofile", "--noediting", "-i"];
+
+/// Waits for a Ctrl-C. Not in a shell: dash loses one that comes while it starts something.
+const WAIT: &str = r#"$| = 1; print "star"."ted\n"; sleep 1000"#;
 
 /// Berth as the leader of the terminal's session, in each role, around `app`.
 fn leaders(app: &[&str]) -> impl Iterator<Item = Pty> {
@@ -30,7 +36,7 @@ fn shell() -> Pty {
 
 fn job_control_works(pty: &mut Pty) {
     pty.expect("> ");
-    pty.send("sh -c 'echo star''ted; exec sleep 1000'\n");
+    pty.send(&format!("perl -e '{WAIT}'\n"));
     pty.expect("started");
     pty.send(CTRL_C);
     pty.expect("> ");
@@ -58,6 +64,27 @@ fn a_shell_has_its_job_control() {
     }
 }
 
+/// As it would be without Berth.
+#[test]
+fn the_app_leads_a_session_in_the_foreground_of_its_terminal() {
+    for mut pty in leaders(&["sh", "-c", STAT]) {
+        pty.expect("session leader foreground");
+        assert_eq!(pty.code(), Some(0));
+    }
+}
+
+#[test]
+fn the_app_is_in_the_foreground_under_a_shell() {
+    let mut pty = shell();
+    pty.send(&format!("berth sh -c '{STAT}'\n"));
+    pty.expect("group leader foreground");
+}
+
+/// Tells what the shell that runs it leads, and whether its group has the terminal's foreground.
+const STAT: &str = "read -r pid name state parent group session tty foreground rest < /proc/$$/stat
+    if [ $pid = $session ]; then leader=session; elif [ $pid = $group ]; then leader=group; fi
+    if [ $group = $foreground ]; then where=foreground; fi; echo $leader leader $where";
+
 #[test]
 fn ctrl_z_does_not_freeze_the_container() {
     for mut pty in leaders(&["sh", "-c", "echo started; exec sed -u s/^/got-/"]) {
@@ -72,7 +99,7 @@ fn ctrl_z_does_not_freeze_the_container() {
 
 #[test]
 fn ctrl_c_ends_the_container() {
-    for mut pty in leaders(&["sh", "-c", "echo started; exec sed -u s/^/got-/"]) {
+    for mut pty in leaders(&["perl", "-e", WAIT]) {
         pty.expect("started");
         pty.send(CTRL_C);
         assert_eq!(pty.code(), Some(130));
@@ -95,9 +122,24 @@ fn the_app_is_not_told_of_the_terminals_change_of_hands() {
 }
 
 #[test]
+fn a_hangup_that_was_pending_before_is_not_taken_for_that() {
+    let pending = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGHUP));
+        system qq(kill -HUP $$); exec @ARGV";
+    let words = ["perl", "-e", pending, &berth(), "sleep", "1000"];
+    let pty = Pty::start(&mut command(Role::PROCESS, &words));
+    let berth = pty.child.id() as Pid;
+    let app = until("the app to run", || {
+        let app = *children(berth).first()?;
+        (status(app, "Name")? == "sleep").then_some(app)
+    });
+    until("HUP", || (signal_set(app, "ShdPnd")? == set(&[libc::SIGHUP])).then_some(()));
+    kill(app, libc::SIGKILL);
+}
+
+#[test]
 fn a_terminal_is_found_without_dev_tty() {
     let berth = berth();
-    let hide = "mount -t tmpfs none /dev && exec setsid --ctty \"$@\"";
+    let hide = "mount -t tmpfs none /dev && : > /dev/null && exec setsid --ctty \"$@\"";
     let words = [&["sh", "-c", hide, "sh", &berth][..], &BASH].concat();
     for role in roles_of_pid_1() {
         job_control_works(&mut Pty::start_without_control(&mut command(role, &words)));
@@ -107,16 +149,31 @@ fn a_terminal_is_found_without_dev_tty() {
 #[test]
 fn ctrl_c_reaches_the_app_under_a_shell() {
     let mut pty = shell();
-    pty.send("berth sh -c 'echo star''ted; exec sed -u s/^/got-/'; echo code-$?\n");
+    pty.send(&format!("berth perl -e '{WAIT}'\n"));
     pty.expect("started");
     pty.send(CTRL_C);
     pty.expect("> ");
+    pty.send("echo code-$?\n");
+    pty.expect("code-130");
     pty.send("berth sh -c 'trap \"echo caught; exit 3\" INT; echo star''ted; while :; do sleep 0.01; done'\n");
     pty.expect("started");
     pty.send(CTRL_C);
     pty.expect("caught");
     pty.send("echo code-$?\n");
     pty.expect("code-3");
+}
+
+/// perl ignores the signal while it waits for a child, and ends when that does.
+#[test]
+fn ctrl_c_reaches_the_apps_children_under_a_shell() {
+    let app = format!("perl -e 'system qw(perl -e), q({WAIT})'");
+    let mut pty = shell();
+    for pipe in ["", " | cat"] {
+        pty.send(&format!("berth {app}{pipe}\n"));
+        pty.expect("started");
+        pty.send(CTRL_C);
+        pty.expect("> ");
+    }
 }
 
 #[test]
@@ -180,17 +237,44 @@ fn a_shell_in_berth_in_a_shell_has_its_job_control() {
     pty.expect("outer-6");
 }
 
-/// In a pipeline the terminal belongs to whoever reads it.
+/// There the terminal belongs to whoever reads it.
 #[test]
 fn a_pipeline_keeps_the_terminal() {
     let mut pty = shell();
-    pty.send("berth echo 1 | sh -c 'read x; read y < /dev/tty; echo read-$x$y'\n");
-    pty.send("2\n");
-    pty.expect("read-12");
-    pty.send("berth sh -c 'read y < /dev/tty; echo 1$y' | sed s/^/piped-/\n");
-    pty.send("3\n");
-    pty.expect("piped-13");
+    pty.send("berth perl -e '$| = 1; print qq(\\n); sleep 1000' | sh -c 'read x; read y < /dev/tty; echo read-$y'\n");
+    pty.send("1\n");
+    pty.expect("read-1");
+    pty.send(CTRL_C);
     pty.expect("> ");
+    pty.send("berth sh -c 'read y < /dev/tty; echo 1$y' | sed s/^/piped-/\n");
+    pty.send("2\n");
+    pty.expect("piped-12");
+    pty.expect("> ");
+}
+
+#[test]
+fn berth_in_berth_stops_and_continues_under_a_shell() {
+    let mut pty = shell();
+    pty.send(&format!("berth {} sh -c 'echo star''ted; exec sed -u s/^/got-/'\n", berth()));
+    pty.expect("started");
+    pty.send(CTRL_Z);
+    pty.expect("Stopped");
+    pty.send("fg\n");
+    pty.send("line\n");
+    pty.expect("got-line");
+}
+
+/// PID 1 cannot be stopped, so its app goes on.
+#[test]
+fn ctrl_z_is_harmless_in_a_namespace_under_a_shell() {
+    let Some(unshare) = unshare() else { return };
+    let mut pty = shell();
+    let app = "sh -c 'echo star''ted; exec sed -u s/^/got-/'";
+    pty.send(&format!("{} {} {app}\n", unshare.join(" "), berth()));
+    pty.expect("started");
+    pty.send(CTRL_Z);
+    pty.send("line\n");
+    pty.expect("got-line");
 }
 
 #[test]

@@ -28,20 +28,19 @@ impl Bind {
     /// Starts one that grants `KEY` everything in both zones. `None` where there is no BIND, which
     /// fails under CI.
     pub fn start() -> Option<Self> {
-        Self::start_with(&format!("grant {KEY} zonesub ANY;"), "")
+        Self::start_with(&format!("grant {KEY} zonesub ANY;"))
     }
 
-    /// Starts one with an update-policy and more options of the forward zone.
-    pub fn start_with(policy: &str, zone_options: &str) -> Option<Self> {
+    /// Starts one with an update-policy.
+    pub fn start_with(policy: &str) -> Option<Self> {
         if !installed("named") || !installed("tsig-keygen") {
             return None;
         }
         let addr = free_address();
         let dir = tempfile::tempdir().unwrap();
         let mut bind = Self { addr, dir, child: None };
-        let key = run(Command::new("tsig-keygen").args(["-a", "hmac-sha256", KEY]));
-        fs::write(bind.key_file(), key.stdout).unwrap();
-        bind.configure(policy, zone_options, "");
+        fs::write(bind.key_file(), make_key("hmac-sha256", KEY)).unwrap();
+        bind.configure(policy, "");
         for zone in [ZONE, REVERSE] {
             fs::write(bind.path(&format!("{zone}.db")), zone_file(addr)).unwrap();
         }
@@ -50,7 +49,7 @@ impl Bind {
     }
 
     /// Writes the configuration; `more` goes in at its top level.
-    pub fn configure(&self, policy: &str, zone_options: &str, more: &str) {
+    pub fn configure(&self, policy: &str, more: &str) {
         let SocketAddr::V4(addr) = self.addr else { unreachable!() };
         let mut conf = format!(
             "options {{ directory \"{}\"; listen-on port {} {{ {}; }}; listen-on-v6 {{ none; }};\n\
@@ -61,11 +60,11 @@ impl Bind {
             addr.port(),
             addr.ip(),
         );
-        for (zone, options) in [(ZONE, zone_options), (REVERSE, "")] {
+        for zone in [ZONE, REVERSE] {
             let _ = writeln!(
                 conf,
                 "zone \"{zone}\" {{ type primary; file \"{zone}.db\"; \
-                 update-policy {{ {policy} }}; {options} }};"
+                 update-policy {{ {policy} }}; }};"
             );
         }
         fs::write(self.path("named.conf"), conf).unwrap();
@@ -126,11 +125,7 @@ impl Bind {
 
     /// dig's whole output.
     pub fn dig_with(&self, args: &[&str]) -> String {
-        let server = format!("@{}", self.addr.ip());
-        let port = self.addr.port().to_string();
-        let mut dig = Command::new("dig");
-        dig.args([&server, "-p", &port, "+time=1", "+tries=1"]);
-        String::from_utf8_lossy(&run(dig.args(args)).stdout).into_owned()
+        dig(self.addr, args)
     }
 
     /// Every record of a zone, by transfer: `name ttl class type data`, single spaces, sorted.
@@ -169,6 +164,25 @@ impl Drop for Bind {
             let _ = child.wait();
         }
     }
+}
+
+/// The whole output of dig.
+pub fn dig(server: SocketAddr, args: &[&str]) -> String {
+    let (ip, port) = (format!("@{}", server.ip()), server.port().to_string());
+    let mut dig = Command::new("dig");
+    dig.args([&ip, "-p", &port, "+time=1", "+tries=1"]);
+    String::from_utf8_lossy(&run(dig.args(args)).stdout).into_owned()
+}
+
+/// A new key, as a key file.
+pub fn make_key(algorithm: &str, name: &str) -> String {
+    let output = run(Command::new("tsig-keygen").args(["-a", algorithm, name]));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The secret in a key file.
+pub fn secret_in(key: &str) -> &str {
+    key.split("secret \"").nth(1).unwrap().split('"').next().unwrap()
 }
 
 /// Whether a command is there; says loudly when not, and fails under CI.

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
+use crate::dns::client::Answer;
 use crate::dns::lease::Lease;
 use crate::dns::update::Prerequisite;
 use crate::register::{Identity, Report};
@@ -217,42 +218,41 @@ impl Wire {
 }
 
 impl Dns for Wire {
-    async fn server(&mut self) -> Result<std::net::SocketAddr, Fault> {
-        Ok("127.0.0.1:53".parse().unwrap())
+    fn server(&mut self) -> Answer<'_, std::net::SocketAddr> {
+        Box::pin(async { Ok("127.0.0.1:53".parse().unwrap()) })
     }
 
-    async fn zone(&mut self) -> Result<DnsName, Fault> {
-        Ok(dns_name("test"))
+    fn zone_of<'a>(&'a mut self, _: &'a DnsName) -> Answer<'a, DnsName> {
+        Box::pin(async { Ok(dns_name("test")) })
     }
 
-    async fn zone_of(&mut self, _: &DnsName) -> Result<DnsName, Fault> {
-        Ok(dns_name("test"))
+    fn query<'a>(&'a mut self, owner: &'a DnsName, rtype: Rtype) -> Answer<'a, Vec<(u32, Data)>> {
+        Box::pin(async move {
+            self.send().await?;
+            let found = {
+                let world = self.world.lock().unwrap();
+                let at = |rr: &&Rr| rr.owner == *owner && rr.data.rtype() == rtype;
+                world.records.iter().filter(at).map(|rr| (30, rr.data.clone())).collect()
+            };
+            self.answer().await?;
+            Ok(found)
+        })
     }
 
-    async fn query(&mut self, owner: &DnsName, rtype: Rtype) -> Result<Vec<(u32, Data)>, Fault> {
-        self.send().await?;
-        let found = {
-            let world = self.world.lock().unwrap();
-            let at =
-                world.records.iter().filter(|rr| rr.owner == *owner && rr.data.rtype() == rtype);
-            at.map(|rr| (30, rr.data.clone())).collect()
-        };
-        self.answer().await?;
-        Ok(found)
-    }
-
-    async fn update(&mut self, update: &Update) -> Result<Outcome, Fault> {
-        self.send().await?;
-        let outcome = self.world.lock().unwrap().apply(self.who, update);
-        if chance(self.world.lock().unwrap().faults.lossy) {
-            let (world, who, update) = (Arc::clone(&self.world), self.who, update.clone());
-            tokio::spawn(async move {
-                sleep(Duration::from_millis(below(10_000))).await;
-                world.lock().unwrap().apply(who, &update);
-            });
-        }
-        self.answer().await?;
-        Ok(outcome)
+    fn update<'a>(&'a mut self, update: &'a Update) -> Answer<'a, Outcome> {
+        Box::pin(async {
+            self.send().await?;
+            let outcome = self.world.lock().unwrap().apply(self.who, update);
+            if chance(self.world.lock().unwrap().faults.lossy) {
+                let (world, who, update) = (Arc::clone(&self.world), self.who, update.clone());
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(below(10_000))).await;
+                    world.lock().unwrap().apply(who, &update);
+                });
+            }
+            self.answer().await?;
+            Ok(outcome)
+        })
     }
 }
 

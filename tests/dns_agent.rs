@@ -1,0 +1,221 @@
+//! The built binary in DNS, as users run it.
+
+#![cfg(feature = "dns")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::time::Instant;
+
+use support::agent::{Agent, Running, berth, hello};
+use support::bind::{Bind, KEY, ZONE, secret_in};
+use support::container::{leases, records, shared};
+use support::haproxy::{ARTICLE, Haproxy};
+use support::{Port, eventually, stays};
+
+/// The example app at an address of its own, in DNS alone.
+fn app(bind: &Bind, addr: &str, more: &[(&str, &str)]) -> Running {
+    let port = Port::free();
+    let mut agent = Agent::new(&[hello().to_str().unwrap()])
+        .env("ADDR", addr)
+        .env("PORT", port)
+        .env("APP_PORT", port)
+        .env("APP_ADDR", addr)
+        .env("DNS_SERVER", bind.addr)
+        .env("DNS_ZONE", ZONE)
+        .env("SERVICE_NAME", "webapp")
+        .env("DNS_TSIG_KEYFILE", bind.key_file().display());
+    for (name, value) in more {
+        agent = agent.env(name, value);
+    }
+    agent.start()
+}
+
+#[test]
+fn dns_alone_is_enough_and_the_record_is_gone_before_the_app_is() {
+    let Some(bind) = Bind::start() else { return };
+    let port = Port::free();
+    let mut agent = Agent::new(&["sh", "-c", &format!("trap '' TERM; {}", hello().display())])
+        .env("PORT", port)
+        .env("START_AFTER_MS", 300)
+        .env("APP_PORT", port)
+        .env("DNS_SERVER", bind.addr)
+        .env("DNS_ZONE", ZONE)
+        .env("SERVICE_NAME", "webapp")
+        .env("DNS_TSIG_KEYFILE", bind.key_file().display())
+        .env("STOP_TIMEOUT", "2s")
+        .start();
+    eventually("in DNS", || shared(&bind) == ["127.0.0.1"]);
+    agent.signal("TERM");
+    eventually("out of DNS", || records(&bind).is_empty() && leases(&bind) == 0);
+    assert!(agent.is_running(), "the app ignores the signal for two seconds");
+    assert_eq!(agent.wait(), 137);
+}
+
+#[test]
+fn an_app_that_ends_by_itself_leaves_nothing_behind() {
+    let Some(bind) = Bind::start() else { return };
+    let mut agent = app(&bind, "127.0.0.2", &[("DNS_PTR", "0"), ("DNS_NODE_NAME", "leader")]);
+    eventually("in DNS", || records(&bind).len() == 3);
+    agent.children().into_iter().for_each(|pid| support::agent::signal(pid, "KILL"));
+    assert_eq!(agent.wait(), 137);
+    assert_eq!((records(&bind), leases(&bind)), (Vec::<String>::new(), 0));
+}
+
+#[test]
+fn containers_killed_without_a_word_are_swept_by_the_living() {
+    let Some(bind) = Bind::start() else { return };
+    bind.nsupdate(ZONE, "update add webapp.berth.test 60 A 192.0.2.1");
+    let lease = [("DNS_LEASE", "5")];
+    let mut agents: Vec<_> =
+        (1..=6).map(|last| app(&bind, &format!("127.0.1.{last}"), &lease)).collect();
+    eventually("all in DNS", || shared(&bind).len() == 7);
+    let killed = Instant::now();
+    agents.drain(2..).for_each(|mut agent| agent.crash());
+    eventually("the dead are out", || shared(&bind) == ["127.0.1.1", "127.0.1.2", "192.0.2.1"]);
+    println!("swept {:.1?} after kill -9 with a lease of 5 s", killed.elapsed());
+    assert_eq!(leases(&bind), 2);
+    let swept: usize =
+        agents.iter().map(|agent| agent.log().matches("swept the records").count()).sum();
+    assert_eq!(swept, 4, "each of the dead by one of the living");
+    stays("the living are in DNS", || shared(&bind).len() == 3);
+
+    // All die; the first that comes afterwards cleans up.
+    agents.into_iter().for_each(|mut agent| agent.crash());
+    let mut last = app(&bind, "127.0.1.9", &lease);
+    eventually("only the last and the foreign one", || shared(&bind) == ["127.0.1.9", "192.0.2.1"]);
+    assert_eq!(last.stop(), 143);
+    assert_eq!((shared(&bind), leases(&bind)), (vec!["192.0.2.1".to_owned()], 0));
+}
+
+#[test]
+fn a_container_that_was_frozen_comes_back() {
+    let Some(bind) = Bind::start() else { return };
+    let lease = [("DNS_LEASE", "5")];
+    let frozen = app(&bind, "127.0.2.1", &lease);
+    let _other = app(&bind, "127.0.2.2", &lease);
+    eventually("both in DNS", || shared(&bind).len() == 2);
+    frozen.signal("STOP");
+    eventually("swept", || shared(&bind) == ["127.0.2.2"]);
+    frozen.signal("CONT");
+    eventually("back", || shared(&bind).len() == 2);
+}
+
+#[test]
+fn status_and_check_show_what_the_server_answers() {
+    let Some(bind) = Bind::start() else { return };
+    let haproxy = Haproxy::start(ARTICLE);
+    bind.nsupdate(ZONE, "update add webapp.berth.test 60 A 192.0.2.1");
+    let (port, server, key) =
+        (Port::free().to_string(), bind.addr.to_string(), bind.key_file().display().to_string());
+    let stats = haproxy.stats.to_string();
+    let env = [
+        ("HAPROXY_SERVER", "127.0.0.1"),
+        ("HAPROXY_PORT", &stats),
+        ("APP_PORT", &port),
+        ("SERVICE_NAME", "webapp"),
+        ("DNS_SERVER", &server),
+        ("DNS_ZONE", ZONE),
+        ("DNS_TSIG_KEYFILE", &key),
+        ("DNS_NODE_NAME", "webapp-{slot}"),
+        ("DNS_SRV", "_http._tcp"),
+    ];
+    let (code, out, _) = berth(&["--status"], &env);
+    assert!(code == 0 && out.contains("not registered in DNS"), "{out}");
+    assert_eq!(berth(&["--check"], &env).0, 1);
+    let mut agent = Agent::new(&[hello().to_str().unwrap()]).env("PORT", &port);
+    for (name, value) in env {
+        agent = agent.env(name, value);
+    }
+    let mut agent = agent.start();
+    eventually("registered", || berth(&["--check"], &env).0 == 0);
+    eventually("all records", || records(&bind).len() == 5);
+    let (_, out, _) = berth(&["--status"], &env);
+    let rows: Vec<Vec<_>> =
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    let row = |start: &[&str]| rows.iter().find(|row| row.starts_with(start)).is_some();
+    assert!(row(&["DNS", "TYPE", "TTL", "DATA", "MINE"]), "{out}");
+    assert!(row(&["webapp.berth.test", "A", "30", "127.0.0.1", "yes"]), "{out}");
+    assert!(row(&["webapp.berth.test", "A", "30", "192.0.2.1", "-"]), "{out}");
+    assert!(row(&["127-0-0-1._lease.webapp.berth.test", "TXT", "30"]), "{out}");
+    let (_, json, _) = berth(&["--status=json"], &env);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["dns"]["registered"], true);
+    let records = json["dns"]["records"].as_array().unwrap();
+    let srv = records.iter().find(|record| record["type"] == "SRV").unwrap();
+    assert_eq!(srv["mine"], true);
+    assert_eq!(agent.stop(), 143);
+    bind.signal("STOP");
+    let (code, out, _) = berth(&["--status"], &env);
+    assert!(code == 0 && out.contains("timed out (check that it runs"), "{out}");
+    assert_eq!(berth(&["--check"], &env).0, 1);
+}
+
+#[test]
+fn what_is_wrong_is_a_configuration_error() {
+    let long = "x".repeat(64);
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("key");
+    std::fs::write(&key_file, "key k { algorithm hmac-md5; secret \"c2VjcmV0c2VjcmV0\"; };")
+        .unwrap();
+    let key_file = key_file.to_str().unwrap();
+    for (name, value, complaint) in [
+        ("DNS_SERVER", "a b", "DNS_SERVER is 'a b', expected host names or IP addresses"),
+        ("DNS_SERVER", "unix:/run/dns", "DNS_SERVER is 'unix:/run/dns', expected host names"),
+        ("DNS_SERVER", "127.0.0.1:70000", "DNS_SERVER is"),
+        ("DNS_PORT", "0", "DNS_PORT is '0', expected a port"),
+        ("DNS_ZONE", &long, "DNS_ZONE has the label 'xxxxxxxxxxxx…' of 64 octets"),
+        ("DNS_ZONE", "a..b", "DNS_ZONE is 'a..b', expected labels"),
+        ("DNS_NAME", &long, "DNS_NAME has the label 'xxxxxxxxxxxx…' of 64 octets"),
+        ("DNS_NAME", "web.example.org.", "expected a name in the zone example.com"),
+        ("DNS_NAME", &["abc"; 55].join("."), "DNS_NAME is too long to keep leases below it"),
+        ("DNS_TTL", "-1", "DNS_TTL is '-1', expected a duration in whole seconds"),
+        ("DNS_TTL", "2147483648", "DNS_TTL is '2147483648'"),
+        ("DNS_TTL", "1500ms", "DNS_TTL is '1500ms'"),
+        ("DNS_LEASE", "4s", "DNS_LEASE is '4s', expected a duration in whole seconds from 5s"),
+        ("DNS_NODE_NAME", "web-{slot}", "DNS_NODE_NAME has {slot} in it, but HAPROXY_SERVER"),
+        ("DNS_NODE_NAME", "web-{host}", "DNS_NODE_NAME is 'web-{host}', expected labels"),
+        ("DNS_NODE_NAME", "a.example.org.", "expected a name in the zone example.com"),
+        ("DNS_SRV", "_http._tcp", "DNS_SRV needs DNS_NODE_NAME"),
+        ("DNS_SRV", "http", "DNS_SRV is 'http', expected _service._proto"),
+        ("DNS_PTR", "maybe", "DNS_PTR is 'maybe', expected 0 or 1"),
+        ("DNS_TSIG_KEYFILE", "/nonexistent/key", "names /nonexistent/key, which cannot be read"),
+        ("DNS_TSIG_KEYFILE", key_file, "has a key for hmac-md5, which is too weak: expected"),
+        ("DNS_TSIG_KEY", "hmac-sha1:k:c2VjcmV0c2VjcmV0", "DNS_TSIG_KEY has a key for hmac-sha1"),
+        ("DNS_TSIG_KEY", "k:c2VjcmV0c2VjcmV0", "DNS_TSIG_KEY is not alg:name:base64"),
+        ("SERVICE_NAME", "a:b", "DNS_NAME is not set, and SERVICE_NAME is 'a:b', expected labels"),
+        ("SERVICE_NAME", "", "DNS_NAME is not set, expected it or SERVICE_NAME"),
+    ] {
+        let mut env = vec![
+            ("DNS_SERVER", "127.0.0.1"),
+            ("DNS_ZONE", "example.com"),
+            ("SERVICE_NAME", "webapp"),
+        ];
+        env.retain(|(other, _)| *other != name);
+        env.push((name, value));
+        let (code, out, err) = berth(&["--", "echo", "started"], &env);
+        assert_eq!((code, out.as_str()), (64, ""), "{name}={value}: {err}");
+        assert!(err.contains(complaint), "{name}={value}: {err}");
+        assert!(!err.contains("c2VjcmV0"), "{err}");
+    }
+    let (_, _, err) =
+        berth(&["--", "true"], &[("DNS_SERVER", "127.0.0.1"), ("DNS_NAME", "webapp")]);
+    assert!(
+        err.contains("DNS_NAME is 'webapp', expected a full name, or DNS_ZONE with it"),
+        "{err}"
+    );
+    let both = [("DNS_TSIG_KEYFILE", key_file), ("DNS_TSIG_KEY", "hmac-sha256:k:c2VjcmV0")];
+    let (_, _, err) = berth(&["--", "true"], &both);
+    assert!(err.contains("is set as well as DNS_TSIG_KEY"), "{err}");
+}
+
+#[test]
+fn the_key_may_come_from_a_file_of_one_line() {
+    let Some(bind) = Bind::start() else { return };
+    let key = std::fs::read_to_string(bind.key_file()).unwrap();
+    let line = bind.path("line");
+    std::fs::write(&line, format!("hmac-sha256:{KEY}:{}\n", secret_in(&key))).unwrap();
+    let more = [("DNS_TSIG_KEYFILE", ""), ("DNS_TSIG_KEY_FILE", line.to_str().unwrap())];
+    let _agent = app(&bind, "127.0.3.1", &more);
+    eventually("in DNS", || shared(&bind) == ["127.0.3.1"]);
+}
