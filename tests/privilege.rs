@@ -189,7 +189,7 @@ fn a_wrong_secret_is_not_quoted() {
     assert!(said.contains("DNS_TSIG_KEY") && !said.contains("T0pS3cret"), "{said}");
 }
 
-/// An image that holds nothing but the static binary and an app; removed with all of its name.
+/// An image that holds nothing but the static binary and an app.
 struct Image(String);
 
 impl Image {
@@ -223,8 +223,10 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        for words in [["rm", "--force"], ["network", "rm"], ["image", "rm"]] {
-            let _ = Command::new("docker").args(words).arg(&self.0).output();
+        for words in
+            [["rm", "--force", &self.0], ["network", "rm", &self.0], ["image", "rm", &self.0]]
+        {
+            let _ = Command::new("docker").args(words).output();
         }
     }
 }
@@ -248,9 +250,8 @@ fn a_locked_down_container_from_scratch_registers_over_tls() {
     let Some(image) = Image::build() else { return };
     docker(Command::new("docker").args(["network", "create", &image.0]));
     let gateway = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
-    let gateway =
-        docker(Command::new("docker").args(["network", "inspect", "-f", gateway, &image.0]));
-    let gateway = gateway.trim();
+    let inspect = ["network", "inspect", &image.0, "--format", gateway];
+    let gateway = docker(Command::new("docker").args(inspect)).trim().to_owned();
     let ca = Ca::new(&["lb.example"]);
     let mounted = ["ca.pem", "agent.pem", "agent.key"].map(|name| ca.path(name));
     for file in &mounted {
@@ -265,9 +266,9 @@ fn a_locked_down_container_from_scratch_registers_over_tls() {
     haproxy.restart();
 
     let mut run = Command::new("docker");
-    run.args(["run", "--detach", "--name", &image.0, "--read-only", "--cap-drop", "ALL"]);
+    run.args(["run", "--detach", "--name", &image.0, "--network", &image.0]);
+    run.args(["--read-only", "--cap-drop", "ALL"]);
     run.args(["--user", "65534:65534", "--security-opt", "no-new-privileges"]);
-    run.args(["--network", &image.0]);
     run.args(["--pids-limit", "20", "--memory", "32m"]);
     run.args(["--add-host", &format!("lb.example:{gateway}"), "--env", "NAME=scratch"]);
     for file in &mounted {

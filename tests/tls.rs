@@ -34,7 +34,7 @@ fn refused(at: &str, port: Port, tls: &[(&str, String)], words: &str) {
 #[test]
 fn registers_and_leaves_over_mutual_tls() {
     for binary in versions() {
-        let ca = Ca::new(HERE);
+        let ca = Ca::new(&["127.0.0.1", "lb.localhost"]);
         let (haproxy, tls_port) = with_tls(binary, &ca);
         let port = Port::free();
         let mut agent = Agent::hello(&haproxy, "one", port).env("HAPROXY_PORT", tls_port);
@@ -50,6 +50,8 @@ fn registers_and_leaves_over_mutual_tls() {
         let mut env = ca.env();
         env.push(("APP_PORT", port.to_string()));
         eventually("--check", || status("127.0.0.1", tls_port, &env).0 == 0);
+        // The name has an IPv6 address too, on which nobody listens.
+        assert_eq!(status("lb.localhost", tls_port, &env).0, 0);
         let (_, said) = status("127.0.0.1", tls_port, &env);
         assert!(said.contains(&format!("webapp/{}", slots[0])) && said.contains(&at), "{said}");
 

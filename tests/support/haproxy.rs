@@ -107,7 +107,12 @@ frontend web
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", self.binary.display()));
         self.child = Some(child);
-        eventually("HAProxy answers", || self.try_command("show info").is_ok());
+        let log = || std::fs::read_to_string(self.dir.path().join("haproxy.log"));
+        eventually("HAProxy answers", || {
+            let ended = log().is_ok_and(|log| log.contains("[ALERT]"));
+            assert!(!ended, "HAProxy refuses to start:\n{}", log().unwrap_or_default());
+            self.try_command("show info").is_ok()
+        });
     }
 
     /// Kills it with -9.
