@@ -11,6 +11,8 @@ pub mod config;
 pub mod dns;
 pub mod exit;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod haproxy;
 pub mod inherited;
 pub mod init;

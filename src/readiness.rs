@@ -157,3 +157,14 @@ impl Prober<'_> {
         self.probes.send(request).await.is_ok() && answer.await == Ok(true)
     }
 }
+
+/// Parses any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    if http::is_success(data) {
+        assert!(data.starts_with(b"HTTP/1."));
+    }
+    if notify::parse(data) == Some(true) {
+        assert!(data.windows(7).any(|statement| statement == b"READY=1"));
+    }
+}

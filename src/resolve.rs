@@ -247,6 +247,21 @@ async fn straggler<T>(
     }
 }
 
+/// Parses any bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    use domain::base::Name;
+    let name: DnsName = Name::vec_from_str("lb.example").unwrap_or_else(|_| Name::root_vec());
+    let _ = (answer::refusal(data), exchange::truncated(data));
+    let _ = exchange::answers(data, &question(&name, Rtype::A, 1));
+    if let Answer::Found(found) = answer::read(data, &name) {
+        assert!(!found.is_empty());
+    }
+    let conf = Conf::parse(&String::from_utf8_lossy(data));
+    assert!((1..=3).contains(&conf.servers.len()));
+    let _ = hosts::addresses(data, "lb.example");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

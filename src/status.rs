@@ -104,9 +104,19 @@ async fn ask_target(
     };
     let mut slots = Vec::with_capacity(clients.len());
     for client in clients {
-        slots.push(ask_haproxy(client, settings).await);
+        let v4 = matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4());
+        slots.push((v4, ask_haproxy(client, settings).await));
     }
-    slots
+    one_family(slots)
+}
+
+/// As the registrars see it: a name with addresses of both families is one host with two addresses,
+/// of which IPv6 counts when none of the others answers.
+fn one_family(slots: Vec<(bool, SlotStatus)>) -> Vec<SlotStatus> {
+    let (v4, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|(v4, _)| *v4);
+    let answers = |slots: &[(bool, SlotStatus)]| slots.iter().any(|(_, slot)| slot.error.is_none());
+    let counts = if v4.is_empty() || (!answers(&v4) && answers(&others)) { others } else { v4 };
+    counts.into_iter().map(|(_, slot)| slot).collect()
 }
 
 async fn ask_haproxy(client: Client, settings: &Settings) -> SlotStatus {

@@ -9,8 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use support::agent::{Agent, berth};
-use support::haproxy::{ARTICLE, Haproxy};
-use support::tls::{Ca, haproxies, with_tls};
+use support::haproxy::{ARTICLE, Haproxy, versions};
+use support::tls::{Ca, with_tls};
 use support::{Port, eventually, stays};
 
 const HERE: &[&str] = &["127.0.0.1"];
@@ -33,8 +33,8 @@ fn refused(at: &str, port: Port, tls: &[(&str, String)], words: &str) {
 
 #[test]
 fn registers_and_leaves_over_mutual_tls() {
-    for binary in haproxies() {
-        let ca = Ca::new(HERE);
+    for binary in versions() {
+        let ca = Ca::new(&["127.0.0.1", "lb.localhost"]);
         let (haproxy, tls_port) = with_tls(binary, &ca);
         let port = Port::free();
         let mut agent = Agent::hello(&haproxy, "one", port).env("HAPROXY_PORT", tls_port);
@@ -50,6 +50,8 @@ fn registers_and_leaves_over_mutual_tls() {
         let mut env = ca.env();
         env.push(("APP_PORT", port.to_string()));
         eventually("--check", || status("127.0.0.1", tls_port, &env).0 == 0);
+        // The name has an IPv6 address too, on which nobody listens.
+        assert_eq!(status("lb.localhost", tls_port, &env).0, 0);
         let (_, said) = status("127.0.0.1", tls_port, &env);
         assert!(said.contains(&format!("webapp/{}", slots[0])) && said.contains(&at), "{said}");
 
@@ -60,7 +62,7 @@ fn registers_and_leaves_over_mutual_tls() {
 
 #[test]
 fn haproxy_refuses_a_client_without_a_good_certificate() {
-    for binary in haproxies() {
+    for binary in versions() {
         let (ca, stranger) = (Ca::new(HERE), Ca::new(HERE));
         let (_haproxy, port) = with_tls(binary, &ca);
         let ours = ca.env();
@@ -112,7 +114,7 @@ fn a_server_that_cannot_prove_its_name_is_refused() {
 /// The trap that the example warns of, and what a Berth with TLS on makes of it.
 #[test]
 fn ssl_on_a_stats_socket_line_is_plain_text_and_gets_nothing() {
-    for binary in haproxies() {
+    for binary in versions() {
         let ca = Ca::new(HERE);
         let port = Port::free();
         let global = format!(

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::value;
 use super::variables::VARIABLES;
+
+/// Longest file that holds a secret, in bytes.
+const LONGEST: u64 = 64 * 1024;
 
 /// Variables and what was found wrong with them so far.
 #[derive(Debug)]
@@ -99,8 +104,10 @@ impl Env {
             self.problem(file, &format!("is set as well as {name}, expected one of them"));
             return None;
         }
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text.trim().to_owned()),
+        let mut text = String::new();
+        let read = File::open(&path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+        match read {
+            Ok(_) => Some(text.trim().to_owned()),
             Err(error) => {
                 self.problem(file, &format!("names {}: {error}", path.display()));
                 None

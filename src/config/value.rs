@@ -34,8 +34,8 @@ impl Target {
 
     /// Parses `host`, `host:port`, `1.2.3.4:port`, `::1`, `[::1]:port` or `unix:/path`.
     pub fn parse(text: &str, default_port: u16) -> Option<Self> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return path.starts_with('/').then(|| Self::Unix(path.into()));
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
+            return Some(Self::Unix(path.into()));
         }
         if let Ok(addr) = text.parse::<IpAddr>() {
             return Some(Self::Ip { addr: addr.to_canonical(), port: default_port });
@@ -201,6 +201,8 @@ mod tests {
             ("lb", Some(name("lb", 9999))),
             ("lb.example.:7", Some(name("lb.example.", 7))),
             ("unix:/run/h.sock", Some(Target::Unix("/run/h.sock".into()))),
+            ("unix", Some(name("unix", 9999))),
+            ("unix:9", Some(name("unix", 9))),
             ("localhost:80", Some(ip("127.0.0.1", 80))),
             ("unix:run/h.sock", None),
             ("lb:0", None),

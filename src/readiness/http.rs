@@ -19,7 +19,7 @@ pub(super) async fn get(target: SocketAddr, path: &str) -> io::Result<bool> {
 }
 
 /// `HTTP/1.1 204 ` and the like.
-fn is_success(line: &[u8]) -> bool {
+pub(super) fn is_success(line: &[u8]) -> bool {
     matches!(line, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', b'2' | b'3', a, b, b' ' | b'\r']
         if a.is_ascii_digit() && b.is_ascii_digit())
 }

@@ -61,7 +61,7 @@ pub(super) async fn run(socket: &Option<NotifySocket>, ready: watch::Sender<bool
 }
 
 /// The last statement of a message about being ready: `READY=1`, `STOPPING=1` or `RELOADING=1`.
-fn parse(message: &[u8]) -> Option<bool> {
+pub(super) fn parse(message: &[u8]) -> Option<bool> {
     message
         .split(|byte| *byte == b'\n')
         .filter_map(|line| match line {

@@ -111,7 +111,7 @@ async fn over_stream(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> 
 
 /// Whether `answer` is one to `request`: same identifier, operation and question. Some servers leave
 /// the question out when they refuse.
-fn answers(answer: &[u8], request: &[u8]) -> bool {
+pub(super) fn answers(answer: &[u8], request: &[u8]) -> bool {
     let (Ok(answer), Ok(request)) = (Message::from_slice(answer), Message::from_slice(request))
     else {
         return false;
@@ -128,6 +128,6 @@ fn answers(answer: &[u8], request: &[u8]) -> bool {
         }
 }
 
-fn truncated(answer: &[u8]) -> bool {
+pub(super) fn truncated(answer: &[u8]) -> bool {
     Message::from_slice(answer).is_ok_and(|answer| answer.header().tc())
 }

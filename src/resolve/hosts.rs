@@ -16,7 +16,7 @@ pub(super) fn lookup(path: &Path, name: &str) -> Vec<IpAddr> {
     }
 }
 
-fn addresses(mut hosts: impl BufRead, name: &str) -> Vec<IpAddr> {
+pub(super) fn addresses(mut hosts: impl BufRead, name: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
     let mut line = Vec::new();
     while hosts.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {

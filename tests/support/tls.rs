@@ -60,23 +60,6 @@ impl Ca {
     }
 }
 
-/// The HAProxys to be tried: the one in PATH, and those that `BERTH_HAPROXY_3_0` and `_3_2` name or
-/// that lie under target/haproxy.
-pub fn haproxies() -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("haproxy")];
-    for version in ["3.0", "3.2"] {
-        let variable = format!("BERTH_HAPROXY_{}", version.replace('.', "_"));
-        let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/haproxy").join(version);
-        let candidates =
-            [std::env::var_os(&variable).map(PathBuf::from), Some(unpacked.join("haproxy"))];
-        match candidates.into_iter().flatten().find(|binary| binary.is_file()) {
-            Some(binary) => found.push(binary),
-            None => eprintln!("SKIPPED: no HAProxy {version}; {variable} may name one"),
-        }
-    }
-    found
-}
-
 /// An HAProxy that speaks mutual TLS on `port`, by the section of examples/haproxy-tls.cfg.
 pub fn with_tls(binary: PathBuf, ca: &Ca) -> (Haproxy, Port) {
     let example = include_str!("../../examples/haproxy-tls.cfg");
