@@ -14,7 +14,7 @@ pub mod tls;
 
 pub use client::{Client, ClientError, Endpoint, Exchange};
 pub use command::{Command, ServerState};
-pub use server::{AdminState, Server};
+pub use server::{AdminState, Checks, Server};
 pub use stat::{ServerStat, StatTable};
 pub use tls::Tls;
 

@@ -5,18 +5,24 @@
 //! [`plan`] compares what one read showed with what is wanted and names one step; the registrar
 //! takes it and reads again. It never talks to anybody and never reads a clock.
 //!
-//! Agents mark a claim in progress with weight 0. In maintenance with a real address, weight 0 is
-//! therefore an agent's doing (finish it, or take it over when nobody does), and any other weight
-//! an operator's, which is left alone.
+//! Agents mark what they do with weight 0: a claim in progress (in maintenance, with an address) and
+//! a drain of their own. Any other weight of a slot that is out of rotation with an address is an
+//! operator's doing, which is left alone, by its owner too. No two lines of commands, interleaved
+//! in any way, leave behind what looks like an operator's doing, for [`Step::commands`] writes each
+//! in the one order that allows for it.
 
 mod memory;
+#[cfg(test)]
+mod model;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::haproxy::Server;
+use crate::haproxy::{Checks, Server};
 use crate::register::Desired;
 
 pub use memory::Memory;
@@ -27,6 +33,8 @@ pub const MAX_AGE: Duration = Duration::from_secs(2);
 /// How long a claim may stay invisible before another slot is tried; since 3.0 an address is
 /// applied after the reply.
 pub const SETTLING: Duration = Duration::from_millis(250);
+/// How many holders see to one ghost; some of them may be dead without HAProxy knowing.
+const JANITORS: usize = 3;
 
 /// Who plans: one container at one HAProxy.
 #[derive(Clone, Copy, Debug)]
@@ -62,17 +70,14 @@ pub fn plan(me: &Me<'_>, desired: Desired, view: &View<'_>, now: Duration) -> St
     let slots: Vec<_> = view.servers.iter().filter(|server| me.is_slot(server)).collect();
     let mine = mine(me, view.servers);
     let keep = if desired == Desired::Absent { None } else { me.preferred(&mine) };
-    let stale = mine.into_iter().filter(|slot| Some(*slot) != keep);
-    let ghosts = slots.iter().copied().filter(|slot| me.is_ghost(slot));
-    let ghosts = ghosts.filter(|_| desired == Desired::Serving);
-    let releases: Vec<_> = stale.chain(ghosts).map(|slot| me.release(slot, &slots)).collect();
-    if !releases.is_empty() {
-        return Step::Release(releases);
+    let stale: Vec<_> = mine.into_iter().filter(|slot| Some(*slot) != keep).collect();
+    if !stale.is_empty() {
+        return me.release(&stale, &slots);
     }
     match (desired, keep) {
         (Desired::Absent, _) | (Desired::Draining, None) => Step::Nothing,
         (Desired::Draining, Some(slot)) => me.leave(slot),
-        (Desired::Serving, Some(slot)) => me.serve(slot),
+        (Desired::Serving, Some(slot)) => me.serve(slot, &slots, now),
         (Desired::Serving, None) => me.claim(&slots, now),
     }
 }
@@ -117,20 +122,29 @@ impl Me<'_> {
     /// serves, then any.
     fn preferred<'a>(&self, mine: &[&'a Server]) -> Option<&'a Server> {
         mine.iter().copied().filter(|slot| self.may_claim(slot)).min_by_key(|slot| {
-            (!self.memory.has_held(slot), slot.admin.in_maint(), slot.weight == 0, slot.id)
+            (!self.memory.was_mine(slot), slot.admin.in_maint(), slot.weight == 0, slot.id)
         })
     }
 
-    fn serve(&self, slot: &Server) -> Step {
-        let held = self.memory.has_held(slot);
-        let out = slot.admin.in_maint() || slot.admin.in_drain() || slot.weight == 0;
-        let pending = slot.admin.in_maint() && slot.weight == 0;
-        if out && (pending || !held || self.memory.has_drained(slot)) {
-            Step::MakeReady(slot.clone())
-        } else if out {
-            Step::LeaveToOperator(slot.clone())
+    fn serve(&self, slot: &Server, slots: &[&Server], now: Duration) -> Step {
+        let (maint, drain) = (slot.admin.in_maint(), slot.admin.in_drain());
+        if !maint && !drain && slot.weight > 0 {
+            let mut ghosts = self.ghosts_to_release(slot, slots);
+            let watching = !ghosts.is_empty();
+            ghosts.retain(|ghost| self.memory.is_overdue(ghost, now, MAX_AGE));
+            return match ghosts.is_empty() {
+                true => Step::Hold { slot: slot.clone(), watching },
+                false => self.release(&ghosts, slots),
+            };
+        }
+        let ours = if slot.weight > 0 {
+            maint && (self.memory.is_claiming(slot) || self.is_untouched(slot, slots))
         } else {
-            Step::Hold(slot.clone())
+            !self.memory.has_left(slot) && (maint || drain || !self.memory.has_held(slot))
+        };
+        match ours {
+            true => Step::MakeReady(slot.clone()),
+            false => Step::LeaveToOperator(slot.clone()),
         }
     }
 
@@ -149,19 +163,27 @@ impl Me<'_> {
             return Step::Settle;
         }
         let candidates = || slots.iter().copied().filter(|slot| self.may_claim(slot));
-        let free = candidates()
-            .filter(|slot| self.is_free(slot))
-            .min_by_key(|slot| (!self.memory.has_held(slot), self.rank(slot)));
-        let orphaned = || {
-            candidates()
-                .filter(|slot| self.memory.is_abandoned(slot, now, self.reclaim_after))
-                .min_by_key(|slot| self.rank(slot))
-        };
-        let down =
-            || candidates().filter(|slot| self.is_dead(slot)).min_by_key(|slot| self.rank(slot));
-        match free.or_else(orphaned).or_else(down) {
-            Some(slot) => Step::Claim { slot: slot.clone(), endpoint: self.endpoint },
+        let best = candidates()
+            .filter_map(|slot| Some((self.chance(slot, now)?, slot)))
+            .min_by_key(|(chance, slot)| (*chance, self.rank(slot)));
+        match best {
+            Some((_, slot)) => Step::Claim { slot: slot.clone(), endpoint: self.endpoint },
             None => Step::Full { slots: candidates().count() },
+        }
+    }
+
+    /// Whether a slot can be claimed, the best first. After a blank restart everybody goes back to
+    /// the slot it had, so that nobody races.
+    fn chance(&self, slot: &Server, now: Duration) -> Option<Chance> {
+        let empty = self.is_free(slot) || self.is_ghost(slot);
+        if empty && self.memory.was_mine(slot) {
+            Some(Chance::Former)
+        } else if empty {
+            Some(if slot.admin.in_maint() { Chance::Free } else { Chance::Ghost })
+        } else if slot.admin.in_maint() && self.memory.is_overdue(slot, now, self.reclaim_after) {
+            Some(Chance::Abandoned)
+        } else {
+            self.is_dead(slot).then_some(Chance::Dead)
         }
     }
 
@@ -175,6 +197,20 @@ impl Me<'_> {
         !slot.admin.in_maint() && self.is_placeholder(slot)
     }
 
+    /// The ghosts that it falls to the holder of `mine` to release: those of the slots before it,
+    /// up to the third holder before it. So each is seen to by a few and not by hundreds. They give
+    /// it time to be claimed, or they would race with who claims it.
+    fn ghosts_to_release<'a>(&self, mine: &Server, slots: &[&'a Server]) -> Vec<&'a Server> {
+        let at = slots.iter().position(|slot| slot.id == mine.id).unwrap_or(0);
+        let (after, before) = slots.split_at(at);
+        let mut holders = 0;
+        let near = before.iter().rev().chain(after.iter().rev()).take_while(|slot| {
+            holders += usize::from(slot.running && !self.is_placeholder(slot));
+            holders < JANITORS
+        });
+        near.copied().filter(|slot| self.is_ghost(slot)).collect()
+    }
+
     /// Found DOWN for long enough.
     fn is_dead(&self, slot: &Server) -> bool {
         !slot.running && !slot.admin.in_maint() && slot.unchanged >= self.reclaim_after
@@ -185,9 +221,16 @@ impl Me<'_> {
             None => true,
             Some(endpoint) if endpoint == self.endpoint => false,
             Some(endpoint) => {
-                endpoint.ip().is_unspecified() || self.memory.is_template(slot, endpoint)
+                endpoint.ip().is_unspecified() || self.memory.is_empty(slot, endpoint)
             }
         }
+    }
+
+    /// Whether a slot shows my address only because the template gives it to all of its slots.
+    fn is_untouched(&self, slot: &Server, slots: &[&Server]) -> bool {
+        let lone = self.endpoint.ip().is_loopback()
+            && (slot.checks == Checks::Pending || slots.len() == 1);
+        self.memory.template_is(self.endpoint) || lone && !self.memory.was_mine(slot)
     }
 
     /// A number that differs from agent to agent and from attempt to attempt, so that agents that
@@ -199,13 +242,29 @@ impl Me<'_> {
         hasher.finish()
     }
 
-    /// Gives a slot back on the port that empty slots have.
-    fn release(&self, slot: &Server, slots: &[&Server]) -> Release {
+    /// Gives slots back on the port that empty slots have.
+    fn release(&self, released: &[&Server], slots: &[&Server]) -> Step {
         let port = slots
             .iter()
             .filter(|other| self.is_placeholder(other))
             .find_map(|other| other.port)
             .unwrap_or(self.endpoint.port());
-        Release { slot: slot.clone(), port }
+        let release = |slot: &&Server| Release { slot: (*slot).clone(), port };
+        Step::Release(released.iter().map(release).collect())
     }
+}
+
+/// Why a slot can be claimed, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Chance {
+    /// Empty, and I was the last to hold it.
+    Former,
+    /// In maintenance and empty.
+    Free,
+    /// Out of maintenance and empty.
+    Ghost,
+    /// Somebody's claim that nobody has finished.
+    Abandoned,
+    /// Found DOWN for long enough.
+    Dead,
 }

@@ -190,7 +190,7 @@ impl Registrar {
         let view = View { servers: &servers, read_at };
         let step = plan(&me, desired, &view, self.started.elapsed());
         self.scrubbed = true;
-        self.take(step).await
+        self.take(step, desired).await
     }
 
     /// The cheap verify: whether the slot that I hold is still mine and in rotation. Says how long
@@ -205,6 +205,7 @@ impl Registrar {
         let stat = self.client.stat(&slot.backend, slot.id).await?;
         let mine = stat.is_some_and(|stat| {
             stat.endpoint == slot.endpoint()
+                && stat.weight > 0
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
         if !mine {
@@ -235,15 +236,20 @@ impl Registrar {
     }
 
     /// Takes a step; says where that leaves us and how long to wait before the next read.
-    async fn take(&mut self, step: Step) -> Result<(Standing, Duration), TurnError> {
+    async fn take(
+        &mut self,
+        step: Step,
+        desired: Desired,
+    ) -> Result<(Standing, Duration), TurnError> {
         tracing::trace!(register = %self.channels.register, ?step);
+        self.memory.will(&step, self.started.elapsed());
         let commands = step.commands();
         if !commands.is_empty() {
             self.client.change(&commands).await?;
         }
         let now = Duration::ZERO;
         let verified = match (&step, self.held.take()) {
-            (Step::Hold(slot), Some((held, verified))) if held.name == slot.name => verified,
+            (Step::Hold { slot, .. }, Some((held, verified))) if held.name == slot.name => verified,
             _ => 0,
         };
         if !matches!(step, Step::Full { .. }) {
@@ -252,21 +258,16 @@ impl Registrar {
         Ok(match &step {
             Step::Reread => (Standing::Absent, now),
             Step::Settle => (Standing::Absent, SETTLE),
-            Step::Claim { slot, .. } => {
-                self.memory.claimed(slot, self.started.elapsed());
-                (Standing::Absent, jitter(SETTLE, random::fraction()))
-            }
+            Step::Claim { .. } => (Standing::Absent, jitter(SETTLE, random::fraction())),
             Step::MakeReady(slot) => {
-                self.memory.held(slot);
                 self.notices.claimed(slot);
                 self.publish(slot);
                 (Standing::Serving, EARLY_CHECKS[0])
             }
-            Step::Hold(slot) => {
-                self.memory.held(slot);
+            Step::Hold { slot, watching } => {
                 self.notices.claimed(slot);
                 self.publish(slot);
-                self.held = Some((slot.clone(), verified));
+                self.held = Some((slot.clone(), if *watching { 0 } else { verified }));
                 let interval = jitter(self.settings.sync_interval, random::fraction());
                 let early = EARLY_CHECKS.get(verified as usize).copied();
                 (Standing::Serving, early.unwrap_or(interval))
@@ -276,7 +277,6 @@ impl Registrar {
                 (Standing::Serving, jitter(self.settings.sync_interval, random::fraction()))
             }
             Step::Drain(slot) => {
-                self.memory.drained(slot);
                 self.notices.draining(slot);
                 (Standing::Draining { sessions: 0 }, now)
             }
@@ -289,7 +289,12 @@ impl Registrar {
             }
             Step::Release(releases) => {
                 self.notices.released(releases);
-                (Standing::Absent, now)
+                // Nothing is given back before a read shows it; until then nobody may leave.
+                let standing = match desired {
+                    Desired::Serving => Standing::Absent,
+                    _ => Standing::Draining { sessions: 0 },
+                };
+                (standing, SETTLE)
             }
             Step::Full { slots } => {
                 self.notices.full(*slots);

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use berth::haproxy::codec::ReplyCodec;
-use berth::haproxy::{Server, ServerStat, StatTable, server};
+use berth::haproxy::{Checks, Server, ServerStat, StatTable, server};
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
@@ -77,7 +77,8 @@ fn an_untouched_slot_is_in_maintenance_and_unchecked() {
         let reply = &replies(version, "fresh", "show servers state literal")[0][0];
         let slot = slot(reply, "node1");
         assert_eq!(slot.admin.0, 5, "{version}");
-        assert!(slot.admin.in_maint() && slot.admin.configured_disabled() && slot.unchecked);
+        assert!(slot.admin.in_maint() && slot.admin.configured_disabled());
+        assert_eq!(slot.checks, Checks::Pending);
         let stat = &replies(version, "fresh", "show stat literal 4 1")[0][0];
         let stat = ServerStat::parse(stat).unwrap().unwrap();
         assert_eq!((stat.status.as_str(), stat.work()), ("MAINT", 0));

@@ -27,8 +27,19 @@ pub struct Server {
     pub weight: u32,
     /// Time since its operational state changed, in whole seconds.
     pub unchanged: Duration,
-    /// Whether a health check is configured and none has ever ended.
-    pub unchecked: bool,
+    /// What health checks say of it.
+    pub checks: Checks,
+}
+
+/// Whether a server has health checks, and whether one has ever ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Checks {
+    /// None is configured.
+    None,
+    /// None has ended yet.
+    Pending,
+    /// At least one has ended, perhaps for an earlier address or before a restart.
+    Seen,
 }
 
 /// `srv_admin_state`: a bit mask (`enum srv_admin` in HAProxy's `server-t.h`).
@@ -157,7 +168,11 @@ impl Columns {
             text => Some(text.parse().ok()?),
         };
         let check_state: u8 = cell(self.check_state)?.parse().ok()?;
-        let checked = cell(self.check_result)? != "0";
+        let checks = match (check_state & CHECK_CONFIGURED != 0, cell(self.check_result)?) {
+            (false, _) => Checks::None,
+            (true, "0") => Checks::Pending,
+            (true, _) => Checks::Seen,
+        };
         Some(Server {
             backend: Arc::clone(backend),
             id: cell(self.id)?.parse().ok()?,
@@ -168,7 +183,7 @@ impl Columns {
             admin: AdminState(cell(self.admin)?.parse().ok()?),
             weight: cell(self.weight)?.parse().ok()?,
             unchanged: Duration::from_secs(cell(self.unchanged)?.parse().ok()?),
-            unchecked: check_state & CHECK_CONFIGURED != 0 && !checked,
+            checks,
         })
     }
 }

@@ -68,6 +68,8 @@ pub struct ServerStat {
     pub sessions: u64,
     /// Requests that wait for this server.
     pub queued: u64,
+    /// Current weight in the backend's scale; 0 takes no new work.
+    pub weight: u64,
     /// Where the slot points; `None` when HAProxy shows no address.
     pub endpoint: Option<SocketAddr>,
 }
@@ -83,6 +85,7 @@ impl ServerStat {
             status: row.text("status").unwrap_or_default().to_owned(),
             sessions: row.count("scur"),
             queued: row.count("qcur"),
+            weight: row.number("uweight").or(row.number("weight")).unwrap_or(0.0) as u64,
             endpoint: row.text("addr").and_then(endpoint),
         }))
     }

@@ -6,18 +6,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SETTLING;
-use crate::haproxy::Server;
+use super::{SETTLING, Step};
+use crate::haproxy::{Checks, Server};
 
 /// Memory of one container at one HAProxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Memory {
+    /// The slot that I was the last to hold, as far as I know.
+    former: Option<Arc<str>>,
+    /// The slot seen in rotation with my address since I last wrote.
     held: Option<Arc<str>>,
-    drained: Option<Arc<str>>,
+    /// The slot whose weight an operator set to 0, before whatever he does next.
+    left: Option<Arc<str>>,
+    /// The slot that I wrote a claim on and have not seen in rotation since, and when.
     claiming: Option<(Arc<str>, Duration)>,
-    attempts: u32,
-    template: Option<SocketAddr>,
-    pending: BTreeMap<(Arc<str>, SocketAddr), Duration>,
+    attempts: u8,
+    /// The address that the template gives to its slots, and whether several show it now.
+    template: Option<(SocketAddr, bool)>,
+    /// What should not last, others' claims in progress and ghosts, and since when it is seen.
+    passing: BTreeMap<(Arc<str>, SocketAddr, bool), Duration>,
 }
 
 impl Memory {
@@ -31,14 +38,18 @@ impl Memory {
         now: Duration,
     ) {
         let slots: Vec<_> = servers.iter().filter(|server| is_slot(server)).collect();
-        self.template = shared_endpoint(&slots, mine)
-            .or_else(|| self.template.filter(|template| is_last_untouched(&slots, *template)));
-        let seen = std::mem::take(&mut self.pending);
-        self.pending = slots
+        let shared = shared_endpoint(&slots).map(|endpoint| (endpoint, true));
+        self.template = shared.or(self.template.map(|(endpoint, _)| (endpoint, false)));
+        let seen = std::mem::take(&mut self.passing);
+        self.passing = slots
             .iter()
-            .filter(|slot| slot.admin.in_maint() && slot.weight == 0)
-            .filter_map(|slot| Some((Arc::clone(&slot.name), slot.endpoint()?)))
-            .filter(|(_, endpoint)| *endpoint != mine && !endpoint.ip().is_unspecified())
+            .filter_map(|slot| {
+                let (maint, endpoint) = (slot.admin.in_maint(), slot.endpoint()?);
+                let empty = endpoint.ip().is_unspecified() || self.template_is(endpoint);
+                let passing = if maint { slot.weight == 0 && !empty } else { empty };
+                let key = (Arc::clone(&slot.name), endpoint, maint);
+                (passing && endpoint != mine).then_some(key)
+            })
             .map(|key| {
                 let since = seen.get(&key).copied().unwrap_or(now);
                 (key, since)
@@ -46,35 +57,56 @@ impl Memory {
             .collect();
     }
 
-    /// Notes that a claim was written.
-    pub fn claimed(&mut self, slot: &Server, now: Duration) {
-        self.attempts = self.attempts.wrapping_add(1);
-        self.claiming = Some((Arc::clone(&slot.name), now));
+    /// Notes that a step is about to be taken; whether it succeeds may never be known.
+    pub fn will(&mut self, step: &Step, now: Duration) {
+        match step {
+            Step::Claim { slot, .. } => {
+                self.attempts = self.attempts.wrapping_add(1);
+                self.claiming = Some((Arc::clone(&slot.name), now));
+                // Whoever is seen there next has come anew.
+                self.passing.retain(|(name, _, _), _| *name != slot.name);
+                self.held = None;
+                self.left = None;
+            }
+            Step::MakeReady(slot) => {
+                self.former = Some(Arc::clone(&slot.name));
+                self.held = None;
+            }
+            Step::Hold { slot, .. } => self.holds(slot),
+            Step::LeaveToOperator(slot) if slot.weight == 0 => {
+                self.left = Some(Arc::clone(&slot.name));
+            }
+            _ => {}
+        }
     }
 
-    /// Notes that the slot was seen in rotation with my address.
-    pub fn held(&mut self, slot: &Server) {
+    fn holds(&mut self, slot: &Server) {
+        self.former = Some(Arc::clone(&slot.name));
         self.held = Some(Arc::clone(&slot.name));
-        self.drained = None;
+        self.attempts = 0;
+        self.left = None;
         self.claiming = None;
     }
 
-    /// Notes that I put the slot into drain.
-    pub fn drained(&mut self, slot: &Server) {
-        self.drained = Some(Arc::clone(&slot.name));
+    /// The slot that is held, as far as I know.
+    pub fn held(&self) -> Option<&Arc<str>> {
+        self.held.as_ref()
     }
 
-    /// The slot that was last held.
-    pub fn last_held(&self) -> Option<&Arc<str>> {
-        self.held.as_ref()
+    pub(super) fn was_mine(&self, slot: &Server) -> bool {
+        self.former.as_ref() == Some(&slot.name)
     }
 
     pub(super) fn has_held(&self, slot: &Server) -> bool {
         self.held.as_ref() == Some(&slot.name)
     }
 
-    pub(super) fn has_drained(&self, slot: &Server) -> bool {
-        self.drained.as_ref() == Some(&slot.name)
+    pub(super) fn has_left(&self, slot: &Server) -> bool {
+        self.left.as_ref() == Some(&slot.name)
+    }
+
+    pub(super) fn is_claiming(&self, slot: &Server) -> bool {
+        self.claiming.as_ref().is_some_and(|(name, _)| *name == slot.name)
     }
 
     pub(super) fn claim_in_progress(&self, now: Duration) -> Option<Arc<str>> {
@@ -82,44 +114,77 @@ impl Memory {
         (now.saturating_sub(*since) < SETTLING).then(|| Arc::clone(slot))
     }
 
-    pub(super) fn attempts(&self) -> u32 {
+    pub(super) fn attempts(&self) -> u8 {
         self.attempts
     }
 
-    /// Whether somebody began a claim on this slot and has not finished it for `patience`.
-    pub(super) fn is_abandoned(&self, slot: &Server, now: Duration, patience: Duration) -> bool {
-        let pending = slot.admin.in_maint() && slot.weight == 0;
-        let since = slot
+    /// Whether this slot has been somebody's unfinished claim, or a ghost, for `patience`.
+    pub(super) fn is_overdue(&self, slot: &Server, now: Duration, patience: Duration) -> bool {
+        let key = slot
             .endpoint()
-            .and_then(|endpoint| self.pending.get(&(Arc::clone(&slot.name), endpoint)));
-        pending && since.is_some_and(|since| now.saturating_sub(*since) >= patience)
+            .map(|endpoint| (Arc::clone(&slot.name), endpoint, slot.admin.in_maint()));
+        let since = key.and_then(|key| self.passing.get(&key));
+        since.is_some_and(|since| now.saturating_sub(*since) >= patience)
     }
 
-    /// Whether `endpoint` is what the template gives to its untouched slots.
-    pub(super) fn is_template(&self, slot: &Server, endpoint: SocketAddr) -> bool {
-        let lone = slot.admin.in_maint() && slot.unchecked && endpoint.ip().is_loopback();
-        self.template == Some(endpoint) || lone && slot.weight > 0
-    }
-}
-
-/// Whether one slot is left that shows the template's own endpoint, and it is in maintenance.
-fn is_last_untouched(slots: &[&Server], template: SocketAddr) -> bool {
-    let mut showing = slots.iter().filter(|slot| slot.endpoint() == Some(template));
-    match (showing.next(), showing.next()) {
-        (Some(slot), None) => slot.admin.in_maint() && slot.weight > 0,
-        _ => false,
-    }
-}
-
-/// The endpoint that several slots show at once, which no container's can: the template's own.
-/// Claims in progress (weight 0) do not count.
-fn shared_endpoint(slots: &[&Server], mine: SocketAddr) -> Option<SocketAddr> {
-    let mut counts = BTreeMap::<SocketAddr, usize>::new();
-    for slot in slots.iter().filter(|slot| slot.weight > 0) {
-        if let Some(endpoint) = slot.endpoint().filter(|endpoint| !endpoint.ip().is_unspecified()) {
-            *counts.entry(endpoint).or_default() += 1;
+    /// Lets [`SETTLING`] pass.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        if let Some((_, since)) = &mut self.claiming {
+            *since = Duration::ZERO;
         }
     }
-    counts.remove(&mine);
-    counts.into_iter().filter(|(_, count)| *count > 1).max_by_key(|(_, c)| *c).map(|(e, _)| e)
+
+    /// Lets any time pass that a rule may wait for.
+    #[cfg(test)]
+    pub(super) fn grow_old(&mut self) {
+        self.settle();
+        self.passing.values_mut().for_each(|since| *since = Duration::ZERO);
+    }
+
+    /// Whether `endpoint` is known to be what the template gives to its slots.
+    pub(super) fn template_is(&self, endpoint: SocketAddr) -> bool {
+        self.template.is_some_and(|(template, _)| template == endpoint)
+    }
+
+    /// Whether `slot`, which shows `endpoint`, is as empty as the template made it. The only one in
+    /// rotation may be another app of this host, which listens where the template points: it is UP.
+    pub(super) fn is_empty(&self, slot: &Server, endpoint: SocketAddr) -> bool {
+        match self.template {
+            Some((template, shared)) if template == endpoint => {
+                shared || !slot.running || slot.admin.in_maint()
+            }
+            _ => {
+                let untouched = slot.admin.in_maint() && slot.weight > 0;
+                let untouched = untouched && slot.checks == Checks::Pending;
+                untouched && endpoint.ip().is_loopback()
+            }
+        }
+    }
+}
+
+/// The endpoint that the template gives to its slots, when enough of them show it. An agent's own
+/// may be on several for a moment, when HAProxy took its commands late, but never in this way.
+fn shared_endpoint(slots: &[&Server]) -> Option<SocketAddr> {
+    #[derive(Default)]
+    struct Count {
+        all: usize,
+        in_rotation: usize,
+    }
+    let mut counts = BTreeMap::<SocketAddr, Count>::new();
+    for slot in slots.iter().filter(|slot| slot.weight > 0) {
+        if let Some(endpoint) = slot.endpoint().filter(|endpoint| !endpoint.ip().is_unspecified()) {
+            let count = counts.entry(endpoint).or_default();
+            count.all += 1;
+            count.in_rotation += usize::from(!slot.admin.in_maint());
+        }
+    }
+    counts
+        .into_iter()
+        .filter(|(_, count)| match count.in_rotation {
+            0 => count.all > 1,
+            _ => count.all > 4,
+        })
+        .max_by_key(|(_, count)| count.all)
+        .map(|(endpoint, _)| endpoint)
 }

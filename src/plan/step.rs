@@ -21,7 +21,12 @@ pub enum Step {
     /// The slot is mine and out of rotation by our own doing: put it in.
     MakeReady(Server),
     /// The slot is mine and in rotation.
-    Hold(Server),
+    Hold {
+        /// The slot, as read.
+        slot: Server,
+        /// There are ghosts that I shall release if they stay: read again soon.
+        watching: bool,
+    },
     /// The slot is mine, and an operator took it out of rotation: leave it so.
     LeaveToOperator(Server),
     /// Take the slot out of rotation for new work.
@@ -53,33 +58,33 @@ pub struct Release {
 const BATCH: usize = 40;
 
 impl Step {
-    /// The commands of this step, none when it only reads or waits.
+    /// The commands of this step, none when it only reads or waits. Lines of several agents may
+    /// interleave at one slot; in this order they never leave it in maintenance with an address and
+    /// a weight, as an operator does.
     pub fn commands(&self) -> Vec<Command<'_>> {
         match self {
             Self::Claim { slot, endpoint } => {
                 let (backend, name) = (&*slot.backend, &*slot.name);
-                let maint = (!slot.admin.in_maint()).then_some(Command::SetState(
-                    backend,
-                    name,
-                    ServerState::Maint,
-                ));
-                let mark = Command::SetWeight(backend, name, 0);
-                let addr = Command::SetAddr(backend, name, *endpoint);
-                maint.into_iter().chain([mark, addr]).collect()
+                vec![
+                    Command::SetState(backend, name, ServerState::Maint),
+                    Command::SetWeight(backend, name, 0),
+                    Command::SetAddr(backend, name, *endpoint),
+                ]
             }
             Self::MakeReady(slot) => vec![
                 Command::SetWeight(&slot.backend, &slot.name, 100),
                 Command::SetState(&slot.backend, &slot.name, ServerState::Ready),
             ],
-            Self::Drain(slot) => {
-                vec![Command::SetState(&slot.backend, &slot.name, ServerState::Drain)]
-            }
+            Self::Drain(slot) => vec![
+                Command::SetWeight(&slot.backend, &slot.name, 0),
+                Command::SetState(&slot.backend, &slot.name, ServerState::Drain),
+            ],
             Self::Release(releases) => {
                 releases.iter().take(BATCH).flat_map(Release::commands).collect()
             }
             Self::Reread
             | Self::Settle
-            | Self::Hold(_)
+            | Self::Hold { .. }
             | Self::LeaveToOperator(_)
             | Self::AwaitIdle(_)
             | Self::Full { .. }
@@ -97,8 +102,8 @@ impl Release {
         };
         [
             Command::SetState(backend, name, ServerState::Maint),
-            Command::SetAddr(backend, name, SocketAddr::new(unspecified, self.port)),
             Command::SetWeight(backend, name, 100),
+            Command::SetAddr(backend, name, SocketAddr::new(unspecified, self.port)),
         ]
     }
 }
