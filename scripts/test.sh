@@ -22,6 +22,10 @@ step "lint"
 cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 
 step "tests"
+if [ "$quick" != quick ]; then
+  scripts/haproxy-versions.sh
+  export BERTH_TEST_FULL=1
+fi
 cargo build --quiet --locked --examples
 cargo test --quiet --locked --workspace
 

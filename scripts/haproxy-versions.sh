@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Gets the later HAProxys to test with, as Debian has them in its own later releases:
+# target/haproxy/VERSION/haproxy, with the libraries that it was built for beside it.
+#   scripts/haproxy-versions.sh [VERSION]...   default: 3.0 3.2
+# The archive is the one that this machine's apt uses; DEBIAN_MIRROR names another.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+
+declare -A releases=([3.0]=trixie [3.2]=forky)
+versions=("$@")
+[ $# -gt 0 ] || versions=(3.0 3.2)
+
+# installed VERSION: whether that one is there and starts.
+installed() {
+  [[ $("target/haproxy/$1/haproxy" -v 2>/dev/null) == "HAProxy version $1."* ]]
+}
+
+# mirror: base URI of the archive that Debian itself comes from here.
+mirror() {
+  if [ -n "${DEBIAN_MIRROR:-}" ]; then
+    echo "$DEBIAN_MIRROR"
+  else
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p
+  fi
+}
+
+# download RELEASE DIR: HAProxy and all that it needs down to libc, as .deb files into DIR/debs.
+download() {
+  local release=$1 dir=$2 site keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  site=$(mirror)
+  [ -n "$site" ] || {
+    echo "no Debian archive is configured here: set DEBIAN_MIRROR" >&2
+    return 1
+  }
+  mkdir -p "$dir"/{lists,cache/partial,debs/partial}
+  # An empty status file: nothing counts as installed.
+  : >"$dir/status"
+  echo "deb [signed-by=$keyring] $site $release main" >"$dir/sources.list"
+  local apt=(apt-get -q=2 -o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+    -o "Dir::State::Lists=$dir/lists" -o "Dir::State::Status=$dir/status" -o "Dir::Cache=$dir/cache"
+    -o "Dir::Cache::Archives=$dir/debs" -o APT::Sandbox::User=root -o Debug::NoLocking=1
+    -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none)
+  "${apt[@]}" update
+  "${apt[@]}" --yes --no-install-recommends --download-only install haproxy >/dev/null
+}
+
+# unpack DIR TO: HAProxy with its libraries into TO, so that it runs beside another libc.
+unpack() {
+  local dir=$1 to=$2 deb lib loader
+  for deb in "$dir"/debs/*.deb; do dpkg-deb --extract "$deb" "$dir/root"; done
+  mkdir -p "$to/lib"
+  for lib in "$dir"/root/{usr/,}lib/"$(uname -m)"-linux-gnu; do
+    [ ! -d "$lib" ] || find "$lib" -maxdepth 1 -name '*.so*' -exec cp -a -t "$to/lib" {} +
+  done
+  loader=$(patchelf --print-interpreter "$dir/root/usr/sbin/haproxy")
+  cp "$dir/root/usr/sbin/haproxy" "$to/haproxy"
+  # DT_RPATH and not DT_RUNPATH, which libraries of libraries do not heed.
+  patchelf --set-interpreter "$PWD/$to/lib/${loader##*/}" --force-rpath --set-rpath "$PWD/$to/lib" "$to/haproxy"
+}
+
+mkdir -p target/haproxy
+exec 9>target/haproxy/.lock
+flock 9
+for version in "${versions[@]}"; do
+  if ! installed "$version"; then
+    release=${releases[$version]:?no Debian release is known that has HAProxy $version}
+    echo "getting HAProxy $version from Debian $release"
+    need patchelf debian-archive-keyring
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    download "$release" "$scratch"
+    rm -rf "target/haproxy/$version"
+    unpack "$scratch" "target/haproxy/$version"
+    rm -rf "$scratch"
+    installed "$version" || {
+      echo "Debian $release has another HAProxy than $version, or it does not run here:" >&2
+      "target/haproxy/$version/haproxy" -v >&2 || true
+      exit 1
+    }
+  fi
+  "target/haproxy/$version/haproxy" -v | sed -n 1p
+done
