@@ -27,7 +27,8 @@ if [ "$quick" != quick ]; then
   export BERTH_TEST_FULL=1
 fi
 cargo build --quiet --locked --examples
-cargo test --quiet --locked --workspace
+# Tests of signals must not inherit that some are ignored, as under nohup or in the background.
+env --default-signal cargo test --quiet --locked --workspace
 
 if [ "$quick" != quick ]; then
   step "documentation"
