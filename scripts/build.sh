@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds dist/berth and dist/berth-scaler: static, stripped, for size.
-#   scripts/build.sh [x86_64|aarch64] [agent|scaler]...   default: this machine's kind, both
+#   scripts/build.sh [x86_64|aarch64] [agent|scaler|hello]...   default: this machine's kind, agent
+# `hello` is the app that Dockerfile.example has. PROFILE=dev builds fast and large.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -39,19 +40,29 @@ for part in "${parts[@]}"; do
   case $part in
     agent) packages+=(-p berth) ;;
     scaler) packages+=(-p berth-scaler) ;;
-    *) echo "usage: scripts/build.sh [x86_64|aarch64] [agent|scaler]..." >&2 && exit 64 ;;
+    hello) continue ;;
+    *) echo "usage: scripts/build.sh [x86_64|aarch64] [agent|scaler|hello]..." >&2 && exit 64 ;;
   esac
 done
 [ ${#flags[@]} = 0 ] || export RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}"
-cargo build --quiet --locked --profile dist --target "$target" --bins "${packages[@]}"
+profile=${PROFILE:-dist}
+[ ${#packages[@]} = 0 ] ||
+  cargo build --quiet --locked --profile "$profile" --target "$target" --bins "${packages[@]}"
 
 out=dist
 [ "$arch" = "$(uname -m)" ] || out=dist/$arch
 mkdir -p "$out"
 for part in "${parts[@]}"; do
   name=berth
-  [ "$part" = agent ] || name=berth-scaler
-  cp "target/$target/dist/$name" "$out/.$name.new"
+  [ "$part" = agent ] || name=berth-$part
+  if [ "$part" = hello ]; then
+    # For this machine's kind only; it needs nothing but the standard library.
+    name=hello
+    rustc --edition 2024 -C opt-level=s -C strip=symbols --target "$target" "${flags[@]}" \
+      -o "$out/.$name.new" examples/hello.rs
+  else
+    cp "target/$target/${profile/#dev/debug}/$name" "$out/.$name.new"
+  fi
   mv "$out/.$name.new" "$out/$name"
   printf '%s  %s, static, %s bytes\n' "$out/$name" "$target" "$(stat -c %s "$out/$name")"
 done
