@@ -16,23 +16,10 @@ installed() {
   [[ $("target/haproxy/$1/haproxy" -v 2>/dev/null) == "HAProxy version $1."* ]]
 }
 
-# mirror: base URI of the archive that Debian itself comes from here.
-mirror() {
-  if [ -n "${DEBIAN_MIRROR:-}" ]; then
-    echo "$DEBIAN_MIRROR"
-  else
-    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p
-  fi
-}
-
 # download RELEASE DIR: HAProxy and all that it needs down to libc, as .deb files into DIR/debs.
 download() {
   local release=$1 dir=$2 site keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  site=$(mirror)
-  [ -n "$site" ] || {
-    echo "no Debian archive is configured here: set DEBIAN_MIRROR" >&2
-    return 1
-  }
+  site=$(debian_mirror)
   mkdir -p "$dir"/{lists,cache/partial,debs/partial}
   # An empty status file: nothing counts as installed.
   : >"$dir/status"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the images that the container tests run, without any registry: Debian packages, unpacked and
 # imported. Prints a line `NAME IMAGE` for each. An image's tag is a hash of what made it, so what
-# exists is not made again.
+# exists is not made again. DEBIAN_MIRROR names another archive than this machine's apt uses.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -16,13 +16,6 @@ list() {
   echo 'bind bookworm base-files,bind9 ENTRYPOINT ["named","-g","-n","1","-c"]'
 }
 
-# Debian's archive as this machine's apt has it; nothing where apt is not Debian's.
-mirror() {
-  # shellcheck disable=SC2016
-  apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' |
-    awk '$1 == "Debian" && $2 == "Debian" { uri = $3 } END { print uri }'
-}
-
 # make NAME SUITE PACKAGES COMMAND: unpacks without configuring, which is all that a server needs.
 make() {
   local name=$1 suite=$2 packages=$3 command=$4 id
@@ -30,7 +23,7 @@ make() {
     as_root mmdebstrap --quiet --variant=extract --include="$packages" \
       --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
       --aptopt='APT::Sandbox::User "root"' --aptopt='Acquire::Check-Valid-Until "false"' \
-      "$suite" - ${mirror:+"$mirror"} 2>"$scratch/$name" | docker import --change "$command" -
+      "$suite" - "$mirror" 2>"$scratch/$name" | docker import --change "$command" -
   ) || {
     cat "$scratch/$name" >&2
     return 1
@@ -63,7 +56,7 @@ while read -r name suite packages command; do
   [[ $present != *" $(image "$name") "* ]] || continue
   [ ${#jobs[@]} != 0 ] || {
     need mmdebstrap debian-archive-keyring >&2
-    mirror=$(mirror)
+    mirror=$(debian_mirror)
   }
   echo "making $(image "$name")" >&2
   make "$name" "$suite" "$packages" "$command" 9>&- >&2 &

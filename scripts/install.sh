@@ -35,6 +35,16 @@ need() {
   return "$result"
 }
 
+# debian_mirror: base URI of Debian's archive, as this machine's apt has it.
+debian_mirror() {
+  local site=${DEBIAN_MIRROR:-}
+  # shellcheck disable=SC2016
+  [ -n "$site" ] ||
+    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Label: Debian' | sed -n 1p)
+  [ -n "$site" ] || echo "no Debian archive is configured here: set DEBIAN_MIRROR" >&2
+  [ -n "$site" ] && echo "$site"
+}
+
 # need_docker: a daemon that answers; started when there is none.
 need_docker() {
   need docker.io

@@ -24,6 +24,7 @@ cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 step "tests"
 if [ "$quick" != quick ]; then
   scripts/haproxy-versions.sh
+  scripts/images.sh
   export BERTH_TEST_FULL=1
 fi
 cargo build --quiet --locked --examples
