@@ -32,4 +32,5 @@ pub mod status;
 pub mod supervisor;
 mod sys;
 pub mod task;
+mod tcp;
 mod terminal;

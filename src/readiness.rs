@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::config::{AppConfig, ReadyCheck};
 use crate::register::Identity;
+use crate::tcp;
 
 pub use notify::NotifySocket;
 
@@ -147,7 +148,7 @@ impl Prober<'_> {
     }
 
     async fn connect(&self, target: SocketAddr) -> Option<TcpStream> {
-        timeout(self.app.ready_timeout, TcpStream::connect(target)).await.ok()?.ok()
+        timeout(self.app.ready_timeout, tcp::connect(target)).await.ok()?.ok()
     }
 
     async fn run(&self, command: &str) -> bool {

@@ -150,7 +150,6 @@ impl Registrar {
     async fn turn(&mut self, want: Want) -> Duration {
         match self.step(want.desired).await {
             Ok((standing, wait)) => {
-                self.notices.reachable();
                 self.channels.report(want.epoch, standing);
                 wait
             }
@@ -252,7 +251,11 @@ impl Registrar {
             (Step::Hold { slot, .. }, Some((held, verified))) if held.name == slot.name => verified,
             _ => 0,
         };
-        if !matches!(step, Step::Full { .. }) {
+        // That it can be read proves nothing where a change was refused a moment ago.
+        if !matches!(step, Step::Reread | Step::Settle) {
+            self.notices.reachable();
+        }
+        if !matches!(step, Step::Reread | Step::Settle | Step::Full { .. }) {
             self.backoff.reset();
         }
         Ok(match &step {

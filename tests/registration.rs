@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::agent::{Agent, berth, hello};
 use support::haproxy::{ARTICLE, Haproxy, http_get};
+use support::namespace::alone;
 use support::{Port, eventually, stays};
 
 #[test]
@@ -239,6 +240,50 @@ fn a_haproxy_out_of_its_mind_holds_nobody_up() {
         assert_eq!(agent.stop(), 143);
         assert!(stopped.elapsed() < Duration::from_secs(6), "DRAIN_TIMEOUT and a second");
     }
+}
+
+/// The only port for outgoing connections is the one that is connected to, so that the kernel would
+/// connect it to itself, and whoever wants to listen there could not.
+#[test]
+fn no_connection_to_oneself_is_taken_for_the_app_or_for_haproxy() {
+    const PORT: u16 = 40_000;
+    if !alone("no_connection_to_oneself_is_taken_for_the_app_or_for_haproxy") {
+        return;
+    }
+    let range = "/proc/sys/net/ipv4/ip_local_port_range";
+    std::fs::write(range, format!("{PORT} {PORT}")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (go, here) = (dir.path().join("go"), format!("127.0.0.1:{PORT}"));
+    let script = format!(
+        r#"while ! test -e {}; do sleep 0.02; done
+           perl -MSocket -e 'socket(S, AF_INET, SOCK_STREAM, 0);
+             bind(S, sockaddr_in({PORT}, INADDR_LOOPBACK)) && listen(S, 9) or die "bind: $!\n"'"#,
+        go.display()
+    );
+    for (server, check) in [("unix:/nowhere", "tcp"), ("unix:/nowhere", "http:/"), (&here, "none")]
+    {
+        let before = connections_begun();
+        let mut agent = Agent::new(&["sh", "-c", &script])
+            .env("HAPROXY_SERVER", server)
+            .env("APP_PORT", PORT)
+            .env("READY_CHECK", check)
+            .env("LOG_LEVEL", "debug")
+            .start();
+        eventually("some attempts", || connections_begun() > before + 3);
+        std::fs::write(&go, "").unwrap();
+        assert_eq!(agent.wait(), 0, "{server} {check}: {}", agent.log());
+        std::fs::remove_file(&go).unwrap();
+        assert!(check == "none" || !agent.log().contains("event=Ready"), "{}", agent.log());
+        assert!(server != here || agent.log().contains("connection refused"), "{}", agent.log());
+    }
+}
+
+/// TCP connections that were begun in this network namespace (`ActiveOpens`, RFC 4022).
+fn connections_begun() -> u64 {
+    let table = std::fs::read_to_string("/proc/net/snmp").unwrap();
+    let mut tcp = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let at = tcp.next().unwrap().split(' ').position(|name| name == "ActiveOpens").unwrap();
+    tcp.next().unwrap().split(' ').nth(at).unwrap().parse().unwrap()
 }
 
 #[test]

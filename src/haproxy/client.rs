@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
@@ -21,6 +21,7 @@ use super::server::{self, Server};
 use super::stat::{ServerStat, StatTable};
 use super::tls::{self, Refusal, Session, Tls};
 use super::{TableError, excerpt};
+use crate::tcp;
 
 /// Longest time that one exchange may take: a stats socket with all its connections taken accepts
 /// another and answers when one of them ends.
@@ -171,7 +172,7 @@ impl Client {
                 return Ok((Box::new(stream.map_err(ClientError::Connect)?), None));
             }
         };
-        let stream = timeout_at(deadline, TcpStream::connect(addr)).await.map_err(late)?;
+        let stream = timeout_at(deadline, tcp::connect(*addr)).await.map_err(late)?;
         let stream = stream.map_err(ClientError::Connect)?;
         let local = stream.local_addr().map_err(ClientError::Connect)?.ip().to_canonical();
         let Some(tls) = &self.tls else { return Ok((Box::new(stream), Some(local))) };

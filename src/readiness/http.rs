@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use crate::tcp;
 
 /// Whether `GET path` answers 200…399, as HAProxy's own `httpchk` wants it.
 pub(super) async fn get(target: SocketAddr, path: &str) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(target).await?;
+    let mut stream = tcp::connect(target).await?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: berth\r\nConnection: close\r\n\r\n"
     );

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use domain::base::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
+
+use crate::tcp;
 
 /// Longest message that goes by UDP without EDNS (RFC 1035 section 2.3.4).
 const LONGEST_DATAGRAM: usize = 512;
@@ -94,7 +96,7 @@ pub(crate) async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 async fn over_stream(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
+    let mut stream = tcp::connect(server).await?;
     let length = u16::try_from(request.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut framed = Vec::with_capacity(2 + request.len());
     framed.extend(length.to_be_bytes());

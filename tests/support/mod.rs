@@ -13,6 +13,7 @@ pub mod container;
 pub mod fake_dns;
 pub mod haproxy;
 pub mod load;
+pub mod namespace;
 pub mod tls;
 
 /// Longest wait for anything that must happen.
