@@ -242,6 +242,20 @@ fn a_haproxy_out_of_its_mind_holds_nobody_up() {
     }
 }
 
+/// The commonest mistake: reading is allowed, changing is not.
+#[test]
+fn a_stats_socket_without_the_right_to_change_is_said_once() {
+    let stats = Port::free();
+    let haproxy = Haproxy::with_global(
+        "haproxy".into(),
+        &format!("stats socket ipv4@127.0.0.1:{stats} level operator"),
+        &format!("backend webapp\n  {ARTICLE}\n"),
+    );
+    let agent = Agent::hello(&haproxy, "one", Port::free()).env("HAPROXY_PORT", stats).start();
+    eventually("logged", || agent.log().contains("needs 'level admin'"));
+    stays("one line", || agent.log().lines().count() == 1);
+}
+
 /// The only port for outgoing connections is the one that is connected to, so that the kernel would
 /// connect it to itself, and whoever wants to listen there could not.
 #[test]
