@@ -1,7 +1,7 @@
 //! Failed requests while nodes are replaced, scaled and killed, with Berth and without.
 //!
-//! `cargo bench --bench load [REQUESTS]`. Every HAProxy that `scripts/haproxy-versions.sh` got is
-//! tried with BERTH_TEST_FULL=1. HAProxy is told not to retry, so that what goes wrong shows.
+//! `scripts/bench-load.sh [REQUESTS]` runs it on every HAProxy that is supported. HAProxy is told not
+//! to retry, so that what goes wrong shows.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
 #[path = "../tests/support/mod.rs"]
@@ -16,41 +16,41 @@ use support::load::{Site, Tally, Way};
 fn main() {
     let requests = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(200_000);
     println!(
-        "{:<10} {:<22} {:>24} {:>22}",
-        "HAProxy", "entrypoint", "replaced twice, 4-12-3", "4 of 8 apps killed"
+        "| HAProxy | entrypoint | nodes stopped | failed meanwhile | failed when 1 app of 4 is killed |"
     );
+    println!("|---|---|---|---|---|");
     for binary in versions() {
+        let version = version(&binary);
         for (name, way) in [
-            ("berth", Way::Berth),
-            ("berth, DRAIN_TIMEOUT=0", Way::BerthWithoutDrain),
+            ("Berth", Way::Berth),
+            ("Berth, `DRAIN_TIMEOUT=0`", Way::BerthWithoutDrain),
             ("bash and socat", Way::Script),
         ] {
-            let [rolled, crashed] = [rolled(&binary, way, requests), crashed(&binary, way)];
-            let failed = |tally: Tally| format!("{} of {} failed", tally.failed, tally.total);
-            let (version, rolled, crashed) = (version(&binary), failed(rolled), failed(crashed));
-            println!("{version:<10} {name:<22} {rolled:>24} {crashed:>22}");
+            let (stopped, rolled) = rolled(&binary, way, requests);
+            let crashed = crashed(&binary, way);
+            let of = |tally: Tally| format!("{} of {}", tally.failed, tally.total);
+            let (rolled, crashed) = (of(rolled), of(crashed));
+            println!("| {version} | {name} | {stopped} | {rolled} | {crashed} |");
         }
     }
 }
 
-fn rolled(binary: &Path, way: Way, requests: u64) -> Tally {
+fn rolled(binary: &Path, way: Way, requests: u64) -> (u32, Tally) {
     let mut site = Site::start(binary.into(), way);
     site.scale_to(4);
-    let load = site.load(requests);
-    site.roll();
-    site.roll();
-    site.scale_to(12);
-    site.scale_to(3);
-    load.finish()
+    let load = site.load();
+    site.churn(&load, requests);
+    (site.stopped, load.finish())
 }
 
+/// Until the dead slot is out of rotation, by its agent's doing or by HAProxy's health check.
 fn crashed(binary: &Path, way: Way) -> Tally {
     let mut site = Site::start(binary.into(), way);
-    site.scale_to(8);
-    let load = site.load(40_000);
-    for _ in 0..4 {
-        site.crash_app();
-    }
+    site.scale_to(4);
+    let load = site.load();
+    site.crash_app();
+    let live = || site.haproxy.ready().iter().filter(|server| server.running).count();
+    support::eventually("the dead slot is out", || live() == 3);
     load.finish()
 }
 

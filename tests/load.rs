@@ -7,7 +7,7 @@ use support::haproxy::versions;
 use support::load::{Site, Way};
 
 /// Requests of a full run for each version, and of a quick one.
-const REQUESTS: (u64, u64) = (200_000, 40_000);
+const REQUESTS: (u64, u64) = (200_000, 20_000);
 
 #[test]
 fn no_request_fails_while_nodes_are_replaced_and_scaled() {
@@ -15,13 +15,11 @@ fn no_request_fails_while_nodes_are_replaced_and_scaled() {
     for version in versions() {
         let mut site = Site::start(version.clone(), Way::Berth);
         site.scale_to(4);
-        let load = site.load(if full { REQUESTS.0 } else { REQUESTS.1 });
-        site.roll();
-        site.roll();
-        site.scale_to(12);
-        site.scale_to(3);
+        let load = site.load();
+        site.churn(&load, if full { REQUESTS.0 } else { REQUESTS.1 });
         let tally = load.finish();
         assert_eq!(tally.failed, 0, "of {} through {}", tally.total, version.display());
+        assert_eq!(site.errors(), 0, "by the count of {}", version.display());
     }
 }
 
@@ -29,10 +27,10 @@ fn no_request_fails_while_nodes_are_replaced_and_scaled() {
 fn the_load_can_fail() {
     let mut site = Site::start("haproxy".into(), Way::BerthWithoutDrain);
     site.scale_to(4);
-    let load = site.load(0);
-    site.crash_app();
-    site.crash_app();
-    site.crash_app();
-    site.crash_app();
+    let load = site.load();
+    for _ in 0..4 {
+        site.crash_app();
+    }
     assert!(load.finish().failed > 0, "nobody is left to answer");
+    assert!(site.errors() > 0);
 }

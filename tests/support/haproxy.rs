@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use berth::haproxy::{Server, server};
+use berth::haproxy::stat::StatRow;
+use berth::haproxy::{Server, StatTable, server};
 use tempfile::TempDir;
 
 use super::{DEADLINE, Port, eventually};
@@ -159,6 +160,15 @@ frontend web
         let endpoint: SocketAddr = endpoint.parse().unwrap();
         let at = self.ready().into_iter().filter(|server| server.endpoint() == Some(endpoint));
         at.map(|server| server.name.to_string()).collect()
+    }
+
+    /// A number of its statistics: of which proxy and which of its lines, and the column.
+    pub fn count(&self, proxy: &str, line: &str, column: &str) -> u64 {
+        let table = StatTable::parse(&self.command("show stat")).unwrap();
+        let is = |row: &StatRow<'_>, column, text| row.text(column) == Some(text);
+        let mut rows = table.rows();
+        let row = rows.find(|row| is(row, "pxname", proxy) && is(row, "svname", line));
+        row.unwrap().number(column).unwrap() as u64
     }
 
     /// The body of a GET through its frontend, with the status when that is not 200.

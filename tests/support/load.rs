@@ -1,9 +1,10 @@
 //! Requests without end through a frontend while its nodes come and go.
 
 use std::collections::VecDeque;
+use std::ops::Add;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use super::agent::{Agent, Running, hello, signal};
@@ -30,12 +31,22 @@ pub struct Tally {
     pub failed: u64,
 }
 
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { total: self.total + other.total, failed: self.failed + other.failed }
+    }
+}
+
 /// A HAProxy with a frontend for HTTP/1.1 and one for h2, and nodes behind it.
 pub struct Site {
     pub haproxy: Haproxy,
     h2: Port,
     way: Way,
     nodes: VecDeque<Node>,
+    /// Nodes that were stopped.
+    pub stopped: u32,
 }
 
 enum Node {
@@ -50,16 +61,28 @@ impl Site {
         let haproxy = Haproxy::with_config(
             binary,
             &format!(
-                "  bind 127.0.0.1:{h2} proto h2\nbackend webapp\n  retries 0\n  balance roundrobin\n  {}\n",
-                ARTICLE.replace("inter 5s", "inter 1s")
+                "  bind 127.0.0.1:{h2} proto h2\nbackend webapp\n  retries 0\n  balance roundrobin\n  {ARTICLE}\n"
             ),
         );
-        Self { haproxy, h2, way, nodes: VecDeque::new() }
+        Self { haproxy, h2, way, nodes: VecDeque::new(), stopped: 0 }
     }
 
-    /// Requests of both kinds from now on, until they are asked for.
-    pub fn load(&self, at_least: u64) -> Load {
-        Load::start([self.haproxy.http, self.h2], at_least)
+    /// Requests of every kind from now on, until they are asked for.
+    pub fn load(&self) -> Load {
+        let (h1, h2) = (self.haproxy.http, self.h2);
+        Load::start([
+            Box::new(move || wrk(h1, "/", 8)),
+            // Every stop meets some of these half way.
+            Box::new(move || wrk(h1, "/sleep/100", 16)),
+            Box::new(move || h2load(h2)),
+        ])
+    }
+
+    /// Requests that went wrong by HAProxy's own count.
+    pub fn errors(&self) -> u64 {
+        self.haproxy.count("web", "FRONTEND", "hrsp_5xx")
+            + self.haproxy.count("webapp", "BACKEND", "econ")
+            + self.haproxy.count("webapp", "BACKEND", "eresp")
     }
 
     /// Starts one node and waits until it is in rotation.
@@ -93,6 +116,7 @@ impl Site {
 
     /// Stops the oldest node and waits until it has ended.
     pub fn shrink(&mut self) {
+        self.stopped += 1;
         match self.nodes.pop_front().expect("a node") {
             Node::Berth(mut agent) => {
                 agent.stop();
@@ -132,6 +156,21 @@ impl Site {
         }
     }
 
+    /// Replaces each of four nodes twice and scales from 4 to 12 to 3, again and again until so many
+    /// requests have been sent meanwhile.
+    pub fn churn(&mut self, load: &Load, requests: u64) {
+        loop {
+            self.scale_to(4);
+            self.roll();
+            self.roll();
+            self.scale_to(12);
+            self.scale_to(3);
+            if load.sent() >= requests {
+                return;
+            }
+        }
+    }
+
     /// Starts or stops nodes until there are so many.
     pub fn scale_to(&mut self, nodes: usize) {
         while self.nodes.len() < nodes {
@@ -151,41 +190,52 @@ impl Drop for Site {
     }
 }
 
-/// Requests in the background.
+/// Requests in the background, of several kinds side by side.
 pub struct Load {
     enough: Arc<AtomicBool>,
-    thread: JoinHandle<Tally>,
+    sent: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Tally>>,
 }
 
+type Round = Box<dyn Fn() -> Tally + Send>;
+
 impl Load {
-    fn start(ports: [Port; 2], at_least: u64) -> Self {
-        let enough = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&enough);
-        let thread = std::thread::spawn(move || {
-            let mut tally = Tally::default();
-            let mut turn = 0;
-            while tally.total < at_least || !told.load(Ordering::Relaxed) {
-                let round = if turn % 2 == 0 { wrk(ports[0]) } else { h2load(ports[1]) };
-                tally.total += round.total;
-                tally.failed += round.failed;
-                turn += 1;
-            }
-            tally
-        });
-        Self { enough, thread }
+    fn start(kinds: [Round; 3]) -> Self {
+        let (enough, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let start = |round: Round| {
+            let (enough, sent) = (Arc::clone(&enough), Arc::clone(&sent));
+            std::thread::spawn(move || {
+                let mut tally = Tally::default();
+                while !enough.load(Relaxed) {
+                    let more = round();
+                    tally = tally + more;
+                    sent.fetch_add(more.total, Relaxed);
+                }
+                tally
+            })
+        };
+        let threads = kinds.map(start).into();
+        Self { enough, sent, threads }
     }
 
-    /// Ends when the round that runs has ended, and as many requests as were asked for were sent.
+    /// Requests of the rounds that have ended.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// Ends when the rounds that run have ended.
     pub fn finish(self) -> Tally {
-        self.enough.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        self.enough.store(true, Relaxed);
+        let tallies = self.threads.into_iter().map(|thread| thread.join().unwrap());
+        tallies.fold(Tally::default(), |sum, tally| sum + tally)
     }
 }
 
 /// One round of HTTP/1.1 over keep-alive connections.
-fn wrk(port: Port) -> Tally {
-    let url = format!("http://127.0.0.1:{port}/");
-    let text = output("wrk", &["-t1", "-c16", "-d2s", "--timeout", "20s", &url]);
+fn wrk(port: Port, path: &str, connections: u32) -> Tally {
+    let url = format!("http://127.0.0.1:{port}{path}");
+    let connections = format!("-c{connections}");
+    let text = output("wrk", &["-t1", &connections, "-d2s", "--timeout", "20s", &url]);
     let answered = number(&text, " requests in ", |words| words[0]);
     let errors: u64 = text
         .lines()
