@@ -2,7 +2,8 @@
 //!
 //! `PORT` (default 3128) and `ADDR` (default 0.0.0.0) say where it listens, `NAME` who it is, and
 //! `START_AFTER_MS` how long it takes to start. `/sleep/MS` answers after MS milliseconds,
-//! `/exit/CODE` ends the process, `/health/STATUS` sets what `/health` answers from now on.
+//! `/exit/CODE` ends the process, `/health/STATUS` sets what `/health` answers from now on. After an
+//! `Upgrade:` it echoes whatever comes, as a WebSocket is good for.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,13 +37,19 @@ fn serve(stream: TcpStream, name: &str) -> std::io::Result<()> {
         if reader.read_line(&mut request)? == 0 {
             return Ok(());
         }
-        let mut close = false;
+        let (mut close, mut upgrade) = (false, false);
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header)? <= 2 {
                 break;
             }
-            close |= header.to_ascii_lowercase().starts_with("connection: close");
+            let header = header.to_ascii_lowercase();
+            close |= header.starts_with("connection: close");
+            upgrade |= header.starts_with("upgrade: ");
+        }
+        if upgrade {
+            write!(writer, "HTTP/1.1 101 -\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")?;
+            return std::io::copy(&mut reader, &mut writer).map(drop);
         }
         let path = request.split(' ').nth(1).unwrap_or("/");
         let argument = |prefix| path.strip_prefix(prefix).and_then(|text: &str| text.parse().ok());

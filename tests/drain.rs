@@ -3,13 +3,14 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::agent::{Agent, Running, hello, signal};
 use support::haproxy::{ARTICLE, Haproxy, http_get};
-use support::{Port, eventually, stays};
+use support::{DEADLINE, Port, eventually, stays};
 
 /// An agent that is served, and where its app listens.
 fn serving(haproxy: &Haproxy, env: &[(&str, &str)]) -> (Running, SocketAddr) {
@@ -57,6 +58,63 @@ fn a_drain_ends_at_its_deadline_and_the_request_with_it() {
     assert_eq!(agent.stop(), 143);
     assert_eq!(request.join().unwrap(), "status 502");
     assert!(haproxy.servers().iter().all(|server| server.admin.in_maint()));
+}
+
+#[test]
+fn a_long_lived_connection_has_all_of_the_drains_time() {
+    for mode in ["http", "tcp"] {
+        let proxies = format!("  mode {mode}\nbackend webapp\n  mode {mode}\n  {ARTICLE}\n");
+        let haproxy = Haproxy::with_config("haproxy".into(), &proxies);
+        let (mut agent, _) = serving(&haproxy, &[("DRAIN_TIMEOUT", "2s")]);
+        // HTTP upgraded to something else, as a WebSocket is.
+        let mut stream = TcpStream::connect(("127.0.0.1", haproxy.http.0)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+            .write_all(
+                b"GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+            )
+            .unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+        }
+        let stopped = Instant::now();
+        agent.signal("TERM");
+        eventually("out of rotation", || haproxy.ready().is_empty());
+        while stopped.elapsed() < Duration::from_millis(1500) {
+            stream.get_mut().write_all(b"still here\n").unwrap();
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+            assert_eq!(line, "still here\n", "in mode {mode}");
+        }
+        assert_eq!(agent.wait(), 143);
+        assert!(stopped.elapsed() >= Duration::from_secs(2), "in mode {mode}");
+        assert_eq!(stream.read(&mut [0; 9]).unwrap_or(0), 0, "cut by the app's end");
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_the_server_is_served_too() {
+    // Whose server is chosen by a hash waits for that one and no other.
+    let haproxy = Haproxy::start(&format!(
+        "balance source\n  timeout queue 20s\n  {}",
+        ARTICLE.replace("maxconn 8000", "maxconn 1")
+    ));
+    let (mut agent, _) = serving(&haproxy, &[]);
+    let requests = [request(&haproxy, 2000), {
+        let http = SocketAddr::from(([127, 0, 0, 1], haproxy.http.0));
+        thread::spawn(move || http_get(http, "/sleep/500"))
+    }];
+    let slot = haproxy.ready()[0].name.to_string();
+    eventually("queued", || haproxy.count("webapp", &slot, "qcur") == 1);
+    agent.signal("TERM");
+    eventually("out of rotation", || haproxy.ready().is_empty());
+    for request in requests {
+        assert_eq!(request.join().unwrap(), "hello from one\n");
+    }
+    assert_eq!(agent.wait(), 143);
 }
 
 #[test]
