@@ -32,6 +32,9 @@ pub enum ArgumentError {
     /// No command after the options.
     #[error("no command, expected: berth [--] COMMAND [ARG...]; see berth --help")]
     NoCommand,
+    /// A word after an option that takes none.
+    #[error("{0:?} after an option that takes no more words; see berth --help")]
+    ExtraWord(OsString),
     /// Not one of Berth's options.
     #[error("{0:?} is no option; see berth --help")]
     UnknownOption(OsString),
@@ -43,15 +46,19 @@ pub enum ArgumentError {
 /// When there is no command, or an option that does not exist.
 pub fn parse(mut arguments: Vec<OsString>) -> Result<Request, ArgumentError> {
     let first = arguments.first().ok_or(ArgumentError::NoCommand)?;
+    let alone = |request| match arguments.get(1) {
+        Some(word) => Err(ArgumentError::ExtraWord(word.clone())),
+        None => Ok(request),
+    };
     match first.to_str() {
         Some("--") if arguments.len() > 1 => {
             arguments.remove(0);
             Ok(Request::Wrap(arguments))
         }
         Some("--") => Err(ArgumentError::NoCommand),
-        Some("--status" | "--status=text") => Ok(Request::Status(Format::Table)),
-        Some("--status=json") => Ok(Request::Status(Format::Json)),
-        Some("--check") => Ok(Request::Check),
+        Some("--status" | "--status=text") => alone(Request::Status(Format::Table)),
+        Some("--status=json") => alone(Request::Status(Format::Json)),
+        Some("--check") => alone(Request::Check),
         Some("--help" | "-h") => Ok(Request::Help),
         Some("--version" | "-V") => Ok(Request::Version),
         _ if first.as_encoded_bytes().starts_with(b"-") => {
@@ -89,6 +96,8 @@ mod tests {
         assert_eq!(parsed(&["--status=json"]), Ok(Request::Status(Format::Json)));
         assert_eq!(parsed(&["--check"]), Ok(Request::Check));
         assert!(parsed(&["--status=xml"]).is_err());
+        assert_eq!(parsed(&["--status", "json"]), Err(ArgumentError::ExtraWord("json".into())));
+        assert_eq!(parsed(&["--check", "app"]), Err(ArgumentError::ExtraWord("app".into())));
         assert_eq!(parsed(&["--version", "app"]), Ok(Request::Version));
         assert_eq!(parsed(&["-g", "app"]), Err(ArgumentError::UnknownOption("-g".into())));
         assert_eq!(parsed(&[]), Err(ArgumentError::NoCommand));

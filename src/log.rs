@@ -1,5 +1,6 @@
 //! Log lines on stderr that never hold anybody up.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
@@ -31,8 +32,7 @@ impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut stderr = io::stderr();
         if sys::is_writable(stderr.as_fd()) {
-            let end = line.len().min(MAX_LINE);
-            stderr.write_all(line.get(..end).unwrap_or(line))?;
+            stderr.write_all(&fitting(line))?;
         }
         Ok(line.len())
     }
@@ -42,10 +42,31 @@ impl Write for Stderr {
     }
 }
 
+/// The line, cut where it is too long.
+fn fitting(line: &[u8]) -> Cow<'_, [u8]> {
+    match line.get(..MAX_LINE) {
+        Some([start @ .., _]) if line.len() > MAX_LINE => [start, b"\n"].concat().into(),
+        _ => line.into(),
+    }
+}
+
 impl MakeWriter<'_> for Stderr {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {
         *self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_cut_still_ends() {
+        let line = |length: usize| [vec![b'x'; length - 1], vec![b'\n']].concat();
+        for length in [1, MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 2 * MAX_LINE] {
+            assert_eq!(*fitting(&line(length)), line(length.min(MAX_LINE)));
+        }
     }
 }

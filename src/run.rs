@@ -78,6 +78,7 @@ struct Container<'a> {
     probes: Vec<Probe>,
     ended: Option<Ended>,
     left: bool,
+    told_of_probe: bool,
 }
 
 /// A check's command that runs.
@@ -92,7 +93,15 @@ impl<'a> Container<'a> {
         let limits = Limits { drain: config.app.drain_timeout, stop: config.app.stop_timeout };
         let lifecycle = Lifecycle::new(limits);
         let want = watch::Sender::new(lifecycle.want());
-        Self { supervisor, lifecycle, want, probes: Vec::new(), ended: None, left: false }
+        Self {
+            supervisor,
+            lifecycle,
+            want,
+            probes: Vec::new(),
+            ended: None,
+            left: false,
+            told_of_probe: false,
+        }
     }
 
     /// Lives until nothing is left to do; `None` when signals cannot be read.
@@ -227,7 +236,9 @@ impl<'a> Container<'a> {
                 self.probes.push(Probe { pid, kill_at, reply: request.reply });
             }
             Err(error) => {
-                debug!(%error, command = request.command, "cannot run the check");
+                if !std::mem::replace(&mut self.told_of_probe, true) {
+                    warn!(%error, "cannot run the check, which needs /bin/sh");
+                }
                 let _ = request.reply.send(false);
             }
         }

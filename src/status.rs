@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{Config, HaproxyConfig, Target};
+use crate::config::{Config, Target};
 #[cfg(feature = "dns")]
 use crate::dns::{self, DnsStatus};
 use crate::haproxy::{Client, Endpoint, Server};
@@ -57,10 +57,10 @@ impl SlotStatus {
 pub async fn ask(config: &Config, resolver: &Resolver) -> Status {
     let mut status = Status { registered: true, ..Status::default() };
     if let Some(haproxy) = &config.haproxy {
-        let settings = Settings::new(haproxy, &config.app);
-        for target in &haproxy.servers {
-            status.haproxy.extend(ask_target(target, haproxy, &settings, resolver).await);
-        }
+        let settings = Arc::new(Settings::new(haproxy, &config.app));
+        let targets = haproxy.servers.iter().cloned();
+        let asked = targets.map(|to| ask_target(to, Arc::clone(&settings), resolver.clone()));
+        status.haproxy = at_once(asked).await.into_iter().flatten().collect();
         status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
     }
     #[cfg(feature = "dns")]
@@ -79,15 +79,26 @@ pub async fn ask(config: &Config, resolver: &Resolver) -> Status {
     status
 }
 
+/// Awaits all of them side by side, so that one that hangs does not add to another; in their order.
+async fn at_once<T: Send + 'static>(
+    futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = futures.map(tokio::spawn).collect();
+    let mut done = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        done.extend(task.await);
+    }
+    done
+}
+
 async fn ask_target(
-    target: &Target,
-    _config: &HaproxyConfig,
-    settings: &Settings,
-    resolver: &Resolver,
+    target: Target,
+    settings: Arc<Settings>,
+    resolver: Resolver,
 ) -> Vec<SlotStatus> {
     let client =
         |addr: IpAddr, port, host: &str| settings.client(SocketAddr::new(addr, port), host);
-    let clients = match target {
+    let clients = match &target {
         Target::Ip { addr, port } => vec![client(*addr, *port, &addr.to_string())],
         Target::Unix(path) => vec![Client::new(Endpoint::Unix(path.clone()))],
         Target::Name { name, port } => match resolver.resolve(name).await {
@@ -102,12 +113,7 @@ async fn ask_target(
             }
         },
     };
-    let mut slots = Vec::with_capacity(clients.len());
-    for client in clients {
-        let v4 = matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4());
-        slots.push((v4, ask_haproxy(client, settings).await));
-    }
-    one_family(slots)
+    one_family(at_once(clients.into_iter().map(|to| ask_haproxy(to, Arc::clone(&settings)))).await)
 }
 
 /// As the registrars see it: a name with addresses of both families is one host with two addresses,
@@ -119,12 +125,14 @@ fn one_family(slots: Vec<(bool, SlotStatus)>) -> Vec<SlotStatus> {
     counts.into_iter().map(|(_, slot)| slot).collect()
 }
 
-async fn ask_haproxy(client: Client, settings: &Settings) -> SlotStatus {
+/// Whether it was asked over IPv4, and what it said.
+async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStatus) {
+    let v4 = matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4());
     let mut status = SlotStatus { server: client.endpoint().to_string(), ..Default::default() };
-    if let Err(error) = fill(&mut status, &client, settings).await {
+    if let Err(error) = fill(&mut status, &client, &settings).await {
         status.error = Some(error.to_string());
     }
-    status
+    (v4, status)
 }
 
 async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
@@ -137,8 +145,12 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
             && server.slot_number(&settings.prefix).is_some()
             && server.endpoint() == Some(endpoint)
     };
-    let Some(slot) = servers.iter().filter(mine).min_by_key(|slot| slot.admin.in_maint()) else {
-        return Ok(());
+    let mine: Vec<_> = servers.iter().filter(mine).collect();
+    let slot = match mine.iter().find(|slot| !slot.admin.in_maint()) {
+        Some(slot) => slot,
+        // Several in maintenance are untouched: the template gives them the address that is mine too.
+        None if mine.len() == 1 => mine[0],
+        None => return Ok(()),
     };
     status.slot = Some(Arc::clone(&slot.name));
     let stat = client.stat(&backend, slot.id).await?;

@@ -343,10 +343,49 @@ fn status_and_check_tell_what_the_server_says() {
     assert_eq!(json["haproxy"][0]["slot"], **slot);
     drop(agent);
 
+    let untouched = [env[0], env[1], ("APP_PORT", "3128")];
+    let (_, text, _) = berth(&["--status"], &untouched);
+    assert!(text.contains("not registered"), "the template's address is in every slot: {text}");
+
     let nobody = [("HAPROXY_SERVER", "127.0.0.1:1")];
     assert_eq!(berth(&["--check"], &nobody).0, 1);
     assert!(berth(&["--status"], &nobody).1.contains("refused"));
     assert_eq!(berth(&["--check"], &[]).0, 0, "nowhere to be registered");
+}
+
+#[test]
+fn status_asks_all_servers_at_once() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let hanging = (0..5).map(|_| format!("127.0.0.1:{}", broken_haproxy(hang)));
+    let servers: Vec<_> = hanging.chain([format!("127.0.0.1:{}", haproxy.stats)]).collect();
+    let started = Instant::now();
+    let (code, text, _) = berth(&["--status"], &[("HAPROXY_SERVER", &servers.join(","))]);
+    assert!(started.elapsed() < Duration::from_secs(4), "two seconds is the time of one");
+    assert_eq!(code, 0);
+    let told: Vec<_> = text.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(told, servers, "{text}");
+    assert_eq!(text.matches("no answer within").count(), 5, "{text}");
+}
+
+#[test]
+fn a_check_that_cannot_be_run_is_said_once() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let dir = tempfile::tempdir().unwrap();
+    let no_shell = dir.path().join("sh");
+    std::fs::write(&no_shell, "").unwrap();
+    let hide = format!("mount --bind {} $(realpath /bin/sh) && exec \"$@\"", no_shell.display());
+    let prefix = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", &hide, "sh"];
+    let app = [env!("CARGO_BIN_EXE_berth"), hello().to_str().unwrap()].map(str::to_owned);
+    let words: Vec<_> = prefix.into_iter().chain(app.iter().map(String::as_str)).collect();
+    let agent = Agent::line(&words)
+        .at(&haproxy)
+        .env("PORT", Port::free())
+        .env("APP_PORT", 1)
+        .env("READY_CHECK", "cmd:true")
+        .start();
+    eventually("logged", || agent.log().contains("cannot run the check"));
+    stays("one line", || agent.log().lines().count() == 1);
+    assert!(haproxy.ready().is_empty());
 }
 
 #[test]

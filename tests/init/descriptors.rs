@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::process::{Role, Running, finish, roles, script, status, until, wrapped};
+use crate::process::{
+    Role, Running, berth, command, finish, roles, script, status, until, wrapped,
+};
 
 #[test]
 fn input_and_output_pass_through() {
@@ -113,6 +115,32 @@ fn output_of_pid_1_stays_reachable() {
     for role in roles() {
         let finished = finish(&mut script(role, "echo logged > /proc/$PPID/fd/1"));
         assert_eq!(finished.stdout, "logged\n", "{}", finished.stderr);
+    }
+}
+
+/// Too few for an event loop: what registers is then the plain init.
+#[test]
+fn where_descriptors_run_out_the_app_runs_all_the_same() {
+    let limited = "ulimit -n $0; exec \"$@\"";
+    let berth = berth();
+    for role in roles() {
+        for limit in ["5", "6", "7"] {
+            let app = [
+                &berth,
+                "sh",
+                "-c",
+                "trap 'exit 3' USR1; echo ready; while :; do sleep 0.01; done",
+            ];
+            let words = [&["sh", "-c", limited, limit], &app[..]].concat();
+            let mut command = command(role, &words);
+            let mut running = Running::start(command.stderr(Stdio::piped()));
+            running.expect("ready");
+            running.signal(role, libc::SIGUSR1);
+            assert_eq!(running.code(), Ok(3), "{role:?} {limit}");
+            let mut said = String::new();
+            running.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert_eq!(said.contains("not registered"), role.registers && limit != "7", "{said}");
+        }
     }
 }
 
