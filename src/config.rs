@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub mod env;
+#[cfg(test)]
+mod tests;
 pub mod value;
 mod variables;
 
@@ -117,18 +119,11 @@ impl Config {
         let app = app(&mut env);
         let haproxy = haproxy(&mut env);
         let dns = DnsConfig::parse(&mut env, app.service_name.as_deref());
-        let log_level = env.parse_or(
-            "LOG_LEVEL",
-            "error, warn, info, debug or trace",
-            tracing::level_filters::LevelFilter::INFO,
-        );
+        let log_level = env
+            .parse_if("LOG_LEVEL", "error, warn, info, debug or trace", value::log_level)
+            .unwrap_or(tracing::level_filters::LevelFilter::INFO);
         let log_format = env.parse_or("LOG_FORMAT", "text or json", LogFormat::Text);
-        let registers = haproxy.is_some() || dns.is_some();
-        let warnings = env.warnings(registers);
-        let problems = env.into_problems();
-        if !problems.is_empty() {
-            return Err(ConfigError(problems));
-        }
+        let warnings = env.finish().map_err(ConfigError)?;
         Ok(Self { haproxy, dns, app, log_level, log_format, warnings })
     }
 }
@@ -151,26 +146,23 @@ fn app(env: &mut Env) -> AppConfig {
         drain_timeout: env.duration("DRAIN_TIMEOUT", 5 * SECONDS, None),
         stop_timeout: env.duration("STOP_TIMEOUT", Duration::ZERO, None),
         signal_group: env.parse_if("SIGNAL_GROUP", "0 or 1", value::flag).unwrap_or(false),
-        signal_rewrite: env.parse_or(
-            "SIGNAL_REWRITE",
-            "pairs of signals such as TERM:QUIT,HUP:USR1",
-            SignalRewrite::default(),
-        ),
-        exit_remap: env.parse_or(
-            "EXIT_REMAP",
-            "pairs of exit codes such as 143:0",
-            ExitRemap::default(),
-        ),
+        signal_rewrite: env.parse_or_default("SIGNAL_REWRITE"),
+        exit_remap: env.parse_or_default("EXIT_REMAP"),
     }
 }
 
 fn haproxy(env: &mut Env) -> Option<HaproxyConfig> {
     const SECOND: Duration = Duration::from_secs(1);
     let port = env.parse_if("HAPROXY_PORT", "a port from 1 to 65535", value::port).unwrap_or(9999);
-    let servers = env.parse_if(
+    let servers = env.parse_list(
         "HAPROXY_SERVER",
         "host names or IP addresses, each with an optional :port, or unix:/path, by commas",
-        |text| Target::list(text, port),
+        |text| Target::parse(text, port),
+    );
+    env.warn_without(
+        "HAPROXY_SERVER",
+        &["HAPROXY_BACKEND", "HAPROXY_NODE_PREFIX", "HAPROXY_TLS_CA", "NODE_COUNT"],
+        "no slot is claimed",
     );
     let ca = env.path("HAPROXY_TLS_CA");
     let cert = env.path("HAPROXY_TLS_CERT");
@@ -233,113 +225,4 @@ fn tls_files(
         }
     };
     ca.map(|ca| TlsFiles { ca, identity })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
-    }
-
-    #[test]
-    fn an_empty_environment_is_a_plain_init() {
-        let config = parse(&[]).unwrap();
-        assert!(!config.registers());
-        assert!(config.warnings.is_empty());
-    }
-
-    #[test]
-    fn the_articles_three_variables_are_enough() {
-        let config =
-            parse(&[("HAPROXY_SERVER", "lb"), ("HAPROXY_PORT", "9999"), ("NODE_COUNT", "100")])
-                .unwrap();
-        let haproxy = config.haproxy.unwrap();
-        assert_eq!(haproxy.servers, [Target::Name { name: "lb".into(), port: 9999 }]);
-        assert_eq!(haproxy.node_count, Some(100));
-        assert_eq!(haproxy.backend, None);
-        assert_eq!(config.app.ready_check, ReadyCheck::Tcp);
-    }
-
-    #[test]
-    fn every_wrong_variable_is_named_in_one_message() {
-        let error = parse(&[
-            ("HAPROXY_SERVER", "lb,,"),
-            ("HAPROXY_PORT", "99999"),
-            ("NODE_COUNT", "many"),
-            ("APP_PORT", "0"),
-            ("APP_ADDR", "0.0.0.0"),
-            ("READY_CHECK", "http"),
-            ("SYNC_INTERVAL", "0"),
-            ("DRAIN_TIMEOUT", "-5s"),
-            ("SIGNAL_GROUP", "yes please"),
-            ("SIGNAL_REWRITE", "TERM"),
-            ("EXIT_REMAP", "143"),
-            ("LOG_LEVEL", "loud"),
-            ("LOG_FORMAT", "xml"),
-            ("HAPROXY_TLS_CERT", "/cert.pem"),
-            ("HAPROXY_BACKEND", "a; shutdown"),
-        ])
-        .unwrap_err();
-        for name in [
-            "HAPROXY_SERVER",
-            "HAPROXY_PORT",
-            "NODE_COUNT",
-            "APP_PORT",
-            "APP_ADDR",
-            "READY_CHECK",
-            "SYNC_INTERVAL",
-            "DRAIN_TIMEOUT",
-            "SIGNAL_GROUP",
-            "SIGNAL_REWRITE",
-            "EXIT_REMAP",
-            "LOG_LEVEL",
-            "LOG_FORMAT",
-            "HAPROXY_TLS_KEY",
-            "HAPROXY_TLS_CA",
-            "HAPROXY_BACKEND",
-        ] {
-            let lines = error.0.iter().filter(|line| line.starts_with(name)).count();
-            assert_eq!(lines, 1, "{name} in {error}");
-        }
-    }
-
-    #[test]
-    fn a_misspelt_variable_is_pointed_out() {
-        let config = parse(&[("HAPROXY_SEVER", "lb")]).unwrap();
-        assert_eq!(config.warnings.len(), 1);
-        assert!(
-            config.warnings[0].contains("did you mean HAPROXY_SERVER"),
-            "{:?}",
-            config.warnings
-        );
-        assert!(parse(&[("DNS_SERVR", "x")]).unwrap().warnings[0].contains("DNS_SERVER"));
-    }
-
-    #[test]
-    fn variables_of_an_orchestrator_are_not_taken_for_ours() {
-        let quiet =
-            [("HAPROXY_SERVICE_HOST", "10.0.0.1"), ("HAPROXY_PORT_80_TCP_ADDR", "10.0.0.1")];
-        assert!(parse(&quiet).unwrap().warnings.is_empty());
-    }
-
-    #[test]
-    fn an_empty_value_is_an_unset_variable() {
-        assert!(!parse(&[("HAPROXY_SERVER", ""), ("NODE_COUNT", "")]).unwrap().registers());
-    }
-
-    #[test]
-    fn what_is_read_is_what_the_table_of_variables_says() {
-        let mut env = Env::new(std::iter::empty());
-        app(&mut env);
-        haproxy(&mut env);
-        DnsConfig::parse(&mut env, None);
-        let mut read = env.names_read();
-        read.extend(["LOG_LEVEL", "LOG_FORMAT"]);
-        let mut table: Vec<_> = VARIABLES.iter().map(|variable| variable.name).collect();
-        read.sort_unstable();
-        table.sort_unstable();
-        assert_eq!(read, table);
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,6 +14,12 @@ use super::variables::VARIABLES;
 
 /// Longest file that holds a secret, in bytes.
 const LONGEST: u64 = 64 * 1024;
+/// Characters of a wrong value that a message shows.
+const SHOWN: usize = 60;
+/// One of these makes Berth more than a plain init.
+const REGISTERING: [&str; 3] = ["DNS_SERVER", "DNS_ZONE", "HAPROXY_SERVER"];
+/// Apps have variables of their own by these names, so they alone do not stop a plain init.
+const SHARED: [&str; 5] = ["APP_ADDR", "APP_PORT", "LOG_FORMAT", "LOG_LEVEL", "SERVICE_NAME"];
 
 /// Variables and what was found wrong with them so far.
 #[derive(Debug)]
@@ -20,6 +27,7 @@ pub struct Env {
     vars: BTreeMap<String, OsString>,
     read: Vec<&'static str>,
     problems: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Env {
@@ -30,20 +38,33 @@ impl Env {
             .filter(|(_, value)| !value.is_empty())
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect();
-        Self { vars, read: Vec::new(), problems: Vec::new() }
+        Self { vars, read: Vec::new(), problems: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Whether there is anything to register with.
+    pub fn registers(&self) -> bool {
+        REGISTERING.iter().any(|name| self.is_set(name))
     }
 
     /// A variable as text; unset and empty are the same.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.read.push(name);
         let value = self.vars.get(name)?;
-        match value.to_str() {
-            Some(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            None => {
-                self.problem(name, "is not valid UTF-8");
-                None
+        let Some(text) = value.to_str().map(str::trim) else {
+            self.problem(name, "is not valid UTF-8, expected text");
+            return None;
+        };
+        if of_a_service(name, text) {
+            if self.registers() {
+                self.warnings.push(format!(
+                    "{name} is '{}', as Kubernetes and Docker set it for a service of that name; it \
+                     does not count",
+                    shown(text)
+                ));
             }
+            return None;
         }
+        Some(text.to_owned()).filter(|text| !text.is_empty())
     }
 
     /// A variable as a path; it need not exist yet.
@@ -62,14 +83,47 @@ impl Env {
         let text = self.text(name)?;
         let parsed = parse(&text);
         if parsed.is_none() {
-            self.problem(name, &format!("is '{text}', expected {expected}"));
+            self.problem(name, &format!("is '{}', expected {expected}", shown(&text)));
         }
         parsed
+    }
+
+    /// A list by commas of what `parse` takes, each once.
+    pub fn parse_list<T: PartialEq>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let text = self.text(name)?;
+        let (mut list, mut wrong) = (Vec::new(), Vec::new());
+        for entry in text.split(',').map(str::trim) {
+            match parse(entry) {
+                Some(value) if !list.contains(&value) => list.push(value),
+                Some(_) => {}
+                None => wrong.push(format!("'{}'", shown(entry))),
+            }
+        }
+        if wrong.is_empty() {
+            return Some(list);
+        }
+        self.problem(name, &format!("has {}, expected {expected}", wrong.join(", ")));
+        None
     }
 
     /// A variable of a type that knows how to parse itself.
     pub fn parse_or<T: FromStr>(&mut self, name: &'static str, expected: &str, default: T) -> T {
         self.parse_if(name, expected, |text| text.parse().ok()).unwrap_or(default)
+    }
+
+    /// The same for a type whose error says what was expected.
+    pub fn parse_or_default<T: FromStr<Err: Display> + Default>(
+        &mut self,
+        name: &'static str,
+    ) -> T {
+        let parsed = self.text(name).map(|text| text.parse::<T>());
+        let parsed = parsed.transpose().map_err(|error| format!("is wrong: {error}"));
+        self.check(name, parsed).flatten().unwrap_or_default()
     }
 
     /// A value that was parsed elsewhere; an error is a complaint that follows the name.
@@ -109,7 +163,8 @@ impl Env {
         match read {
             Ok(_) => Some(text.trim().to_owned()),
             Err(error) => {
-                self.problem(file, &format!("names {}: {error}", path.display()));
+                let path = shown(&path.to_string_lossy());
+                self.problem(file, &format!("names {path}: {error}, expected a file to read"));
                 None
             }
         }
@@ -125,25 +180,29 @@ impl Env {
         self.problems.push(sentence);
     }
 
-    /// Variables that look like ours and are not. An unknown `HAPROXY_…` that resembles nothing of
-    /// ours is the app's own business unless the container `registers`.
-    pub fn warnings(&self, registers: bool) -> Vec<String> {
-        self.vars
-            .keys()
-            .filter(|name| name.starts_with("HAPROXY_") || name.starts_with("DNS_"))
-            .filter(|name| VARIABLES.iter().all(|variable| variable.name != name.as_str()))
-            .filter(|name| !of_an_orchestrator(name))
-            .filter_map(|name| match nearest(name) {
-                Some(near) => Some(format!("{name} means nothing here: did you mean {near}?")),
-                None if registers => Some(format!("{name} means nothing here")),
-                None => None,
-            })
-            .collect()
+    /// Notes that variables say how to do what is not done at all, as long as `missing` is not set.
+    pub fn warn_without(&mut self, missing: &str, names: &[&str], consequence: &str) {
+        let set: Vec<_> = names.iter().copied().filter(|name| self.is_set(name)).collect();
+        if let [first, rest @ ..] = set.as_slice()
+            && !self.is_set(missing)
+        {
+            let more = if rest.is_empty() { "" } else { ", …" };
+            self.warnings.push(format!("{first}{more} without {missing}: {consequence}"));
+        }
     }
 
-    /// The problems found so far, one line each.
-    pub fn into_problems(self) -> Vec<String> {
-        self.problems
+    /// What deserves a warning.
+    ///
+    /// # Errors
+    /// The problems found, one line each.
+    pub fn finish(mut self) -> Result<Vec<String>, Vec<String>> {
+        let registers = self.registers();
+        let shared = |problem: &String| SHARED.iter().any(|name| problem.starts_with(name));
+        if !self.problems.is_empty() && (registers || !self.problems.iter().all(shared)) {
+            return Err(self.problems);
+        }
+        self.warnings.extend(self.vars.keys().filter_map(|name| stranger(name, registers)));
+        Ok(self.warnings)
     }
 
     /// Names that were asked for, once each.
@@ -155,19 +214,58 @@ impl Env {
     }
 }
 
-/// Kubernetes and Docker links describe a service called `haproxy` or `dns` by such names.
-fn of_an_orchestrator(name: &str) -> bool {
+/// A value as it can stand in a message: short, and without what would end a line or steer a
+/// terminal.
+fn shown(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN) {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    if text.chars().nth(SHOWN).is_some() { shown + "…" } else { shown }
+}
+
+/// For a service called `haproxy`, Kubernetes and Docker set `HAPROXY_PORT=tcp://10.0.0.1:80`.
+fn of_a_service(name: &str, text: &str) -> bool {
+    let scheme = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme));
+    scheme && name.ends_with("_PORT")
+}
+
+/// and further variables by such names.
+fn describes_a_service(name: &str) -> bool {
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
         || name.contains("_PORT_")
         || name.ends_with("_ENV")
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
-    VARIABLES
-        .iter()
-        .map(|variable| (strsim::osa_distance(name, variable.name), variable.name))
-        .min()
-        .filter(|(distance, _)| *distance <= 3)
-        .map(|(_, name)| name)
+/// What to say of a variable that is not ours and may have been meant to be. One that resembles
+/// nothing of ours is the app's own business, unless the container registers and it has our prefix.
+fn stranger(name: &str, registers: bool) -> Option<String> {
+    let prefixed = without_prefix(name).is_some();
+    let known = VARIABLES.iter().any(|variable| variable.name == name);
+    if known || describes_a_service(name) || !(prefixed || registers) {
+        return None;
+    }
+    match meant(name) {
+        Some(meant) => Some(format!("{name} means nothing here: did you mean {meant}?")),
+        None if prefixed && registers => Some(format!("{name} means nothing here")),
+        None => None,
+    }
+}
+
+/// The variable that a misspelt one was meant to be: little of what follows the prefix differs, or
+/// the prefix is too much.
+fn meant(name: &str) -> Option<&'static str> {
+    let near = |known: &str| {
+        let differs = match without_prefix(known) {
+            Some(rest) => (rest.len() / 3).min(2),
+            None => usize::from(!SHARED.contains(&known)),
+        };
+        strsim::osa_distance(name, known) <= differs || without_prefix(name) == Some(known)
+    };
+    VARIABLES.iter().map(|variable| variable.name).find(|known| near(known))
+}
+
+fn without_prefix(name: &str) -> Option<&str> {
+    ["HAPROXY_", "DNS_"].iter().find_map(|prefix| name.strip_prefix(prefix))
 }

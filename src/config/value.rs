@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
+
 /// Where a stats socket or a DNS server is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -27,11 +29,6 @@ pub enum Target {
 }
 
 impl Target {
-    /// Parses a list by commas; `None` if any entry is wrong.
-    pub fn list(text: &str, default_port: u16) -> Option<Vec<Self>> {
-        text.split(',').map(|entry| Self::parse(entry.trim(), default_port)).collect()
-    }
-
     /// Parses `host`, `host:port`, `1.2.3.4:port`, `::1`, `[::1]:port` or `unix:/path`.
     pub fn parse(text: &str, default_port: u16) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
@@ -140,6 +137,17 @@ pub fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     unit.checked_mul(number)
+}
+
+/// A level that `tracing` knows, in other loggers' words too: the app may read the same variable.
+pub fn log_level(text: &str) -> Option<LevelFilter> {
+    match text.to_ascii_lowercase().as_str() {
+        "fatal" | "critical" => Some(LevelFilter::ERROR),
+        "warning" => Some(LevelFilter::WARN),
+        "notice" => Some(LevelFilter::INFO),
+        "verbose" => Some(LevelFilter::DEBUG),
+        level => level.parse().ok(),
+    }
 }
 
 /// A port that may be sent to a server: 1 to 65535.

@@ -71,10 +71,10 @@ impl DnsConfig {
     /// Parses the variables; `None` when neither `DNS_SERVER` nor `DNS_ZONE` is set.
     pub fn parse(env: &mut Env, service_name: Option<&str>) -> Option<Self> {
         let port = env.parse_if("DNS_PORT", "a port from 1 to 65535", value::port).unwrap_or(53);
-        let servers = env.parse_if(
+        let servers = env.parse_list(
             "DNS_SERVER",
             "host names or IP addresses, each with an optional :port, by commas",
-            |text| servers(text, port),
+            |text| server(text, port),
         );
         let zone_text = env.text("DNS_ZONE");
         let wanted = env.is_set("DNS_SERVER") || zone_text.is_some();
@@ -96,6 +96,17 @@ impl DnsConfig {
         let ptr = env.parse_if("DNS_PTR", "0 or 1", value::flag).unwrap_or(false);
         let key = key(env);
         if !wanted {
+            env.warn_without(
+                "DNS_SERVER",
+                &[
+                    "DNS_NODE_NAME",
+                    "DNS_SRV",
+                    "DNS_TSIG_KEY",
+                    "DNS_TSIG_KEYFILE",
+                    "DNS_TSIG_KEY_FILE",
+                ],
+                "nothing is registered in DNS",
+            );
             return None;
         }
         if !cfg!(feature = "dns") {
@@ -121,9 +132,8 @@ impl DnsConfig {
 const TTL: &str = "a duration in whole seconds from 0 to a week";
 const LEASE: &str = "a duration in whole seconds from 5s to 24h, or 0 for none";
 
-fn servers(text: &str, port: u16) -> Option<Vec<Target>> {
-    let servers = Target::list(text, port)?;
-    servers.iter().all(|server| !matches!(server, Target::Unix(_))).then_some(servers)
+fn server(text: &str, port: u16) -> Option<Target> {
+    Target::parse(text, port).filter(|server| !matches!(server, Target::Unix(_)))
 }
 
 fn ttl(text: &str) -> Option<u32> {
