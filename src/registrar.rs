@@ -82,6 +82,10 @@ const FULL_READ_EVERY: u32 = 30;
 /// Between two looks at the sessions of a draining slot.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
+/// Turns that fail one after the other until this HAProxy counts as unreachable, which nobody who
+/// leaves waits for: a single connection that breaks must not leave a slot behind.
+const UNREACHABLE_AFTER: u32 = 3;
+
 /// Why a turn got nowhere.
 #[derive(Debug, thiserror::Error)]
 enum TurnError {
@@ -125,6 +129,8 @@ struct Registrar {
     held: Option<(Server, u32)>,
     scrubbed: bool,
     backoff: Backoff,
+    /// Turns that failed, one after the other.
+    failures: u32,
     notices: Notices,
 }
 
@@ -142,6 +148,7 @@ impl Registrar {
             held: None,
             scrubbed: false,
             backoff,
+            failures: 0,
             notices,
         }
     }
@@ -150,6 +157,7 @@ impl Registrar {
     async fn turn(&mut self, want: Want) -> Duration {
         match self.step(want.desired).await {
             Ok((standing, wait)) => {
+                self.failures = 0;
                 self.channels.report(want.epoch, standing);
                 wait
             }
@@ -157,7 +165,10 @@ impl Registrar {
                 self.held = None;
                 self.backend = None;
                 self.notices.trouble(&error);
-                self.channels.report(want.epoch, Standing::Unreachable);
+                self.failures = self.failures.saturating_add(1);
+                if self.failures >= UNREACHABLE_AFTER {
+                    self.channels.report(want.epoch, Standing::Unreachable);
+                }
                 self.backoff.next(random::fraction())
             }
         }

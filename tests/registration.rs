@@ -5,7 +5,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use support::agent::{Agent, berth, hello};
@@ -161,6 +163,52 @@ fn an_app_can_say_by_itself_that_it_is_ready() {
 }
 
 #[test]
+fn connections_that_break_while_leaving_leave_no_slot_behind() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (proxy, broken) = breaking_proxy(haproxy.stats);
+    let port = Port::free();
+    let mut agent = Agent::hello(&haproxy, "one", port).env("HAPROXY_PORT", proxy).start();
+    let at = format!("127.0.0.1:{port}");
+    eventually("claimed", || !haproxy.ready_at(&at).is_empty());
+    for signal in ["TERM", "KILL"] {
+        broken.store(2, Ordering::SeqCst);
+        if signal == "TERM" {
+            assert_eq!(agent.stop(), 143);
+        } else {
+            support::agent::signal(agent.children()[0], signal);
+            assert_eq!(agent.wait(), 137);
+        }
+        assert_eq!(broken.load(Ordering::SeqCst), 0, "both broke");
+        assert!(haproxy.servers().iter().all(|server| server.endpoint() != at.parse().ok()));
+        agent = Agent::hello(&haproxy, "one", port).env("HAPROXY_PORT", proxy).start();
+        eventually("claimed again", || !haproxy.ready_at(&at).is_empty());
+    }
+}
+
+/// Where a proxy in front of a stats socket listens, and how many connections it is yet to break.
+fn breaking_proxy(to: Port) -> (u16, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let broken = Arc::new(AtomicU32::new(0));
+    let left = Arc::clone(&broken);
+    let one_less = |left: u32| left.checked_sub(1);
+    std::thread::spawn(move || {
+        for mut near in listener.incoming().flatten() {
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+                continue;
+            }
+            std::thread::spawn(move || {
+                let mut far = TcpStream::connect(("127.0.0.1", to.0)).unwrap();
+                let (mut back, mut from) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut from, &mut back));
+                let _ = std::io::copy(&mut near, &mut far);
+            });
+        }
+    });
+    (port, broken)
+}
+
+#[test]
 fn a_haproxy_that_comes_later_is_found() {
     let mut haproxy = Haproxy::start(ARTICLE);
     haproxy.kill();
@@ -190,7 +238,7 @@ fn a_haproxy_that_restarts_blank_gets_its_slots_back() {
 }
 
 /// A listener that does to every connection what a broken HAProxy might.
-fn broken_haproxy(answer: fn(std::net::TcpStream)) -> u16 {
+fn broken_haproxy(answer: fn(TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -201,15 +249,15 @@ fn broken_haproxy(answer: fn(std::net::TcpStream)) -> u16 {
     port
 }
 
-fn hang(mut stream: std::net::TcpStream) {
+fn hang(mut stream: TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-fn garbage(mut stream: std::net::TcpStream) {
+fn garbage(mut stream: TcpStream) {
     let _ = stream.write_all(b"\x00\xff\xfe\r\nHTTP/1.1 400 Bad Request\n\n\n\n");
 }
 
-fn too_much(mut stream: std::net::TcpStream) {
+fn too_much(mut stream: TcpStream) {
     let chunk = [b'x'; 1 << 16];
     for _ in 0..(100 << 20) / chunk.len() {
         if stream.write_all(&chunk).is_err() {
