@@ -9,32 +9,6 @@ cd "$(dirname "$0")/.."
 arch=$(uname -m)
 case "${1:-}" in x86_64 | aarch64) arch=$1 && shift ;; esac
 parts=("${@:-agent}")
-need gcc libc6-dev
-need_rust
-
-flags=()
-if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
-  target=$arch-unknown-linux-musl
-  if [ "$arch" = "$(uname -m)" ]; then
-    # C parts of dependencies need musl's headers.
-    need musl-tools
-  else
-    need "gcc-${arch//_/-}-linux-gnu"
-    cross=$arch-linux-gnu-gcc
-    # Rust brings musl and the linker; the C compiler only has to make objects for it.
-    export "CC_${arch}_unknown_linux_musl=$cross" "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_MUSL_LINKER=rust-lld"
-  fi
-else
-  echo "no musl target for this Rust, building with a static glibc"
-  target=$arch-unknown-linux-gnu
-  [ "$arch" = "$(uname -m)" ] || rustup target add "$target"
-  flags=(-C target-feature=+crt-static)
-  [ "$arch" = "$(uname -m)" ] || {
-    need "gcc-${arch//_/-}-linux-gnu"
-    export "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_GNU_LINKER=$arch-linux-gnu-gcc"
-  }
-fi
-
 packages=()
 for part in "${parts[@]}"; do
   case $part in
@@ -44,6 +18,39 @@ for part in "${parts[@]}"; do
     *) echo "usage: scripts/build.sh [x86_64|aarch64] [agent|scaler|hello]..." >&2 && exit 64 ;;
   esac
 done
+need gcc libc6-dev
+need_rust
+# The C compiler for another kind of machine, and its headers.
+need_cross() {
+  local debian=amd64
+  [ "$arch" = x86_64 ] || debian=arm64
+  need "gcc-${arch//_/-}-linux-gnu" "libc6-dev-$debian-cross"
+}
+
+flags=()
+if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
+  target=$arch-unknown-linux-musl
+  if [ "$arch" = "$(uname -m)" ]; then
+    # C parts of dependencies need musl's headers.
+    need musl-tools
+  else
+    need_cross
+    # Rust brings musl and the linker; the C compiler only has to make objects for it, without the
+    # checks that glibc alone has functions for.
+    export "CC_${arch}_unknown_linux_musl=$arch-linux-gnu-gcc" "CFLAGS_${arch}_unknown_linux_musl=-U_FORTIFY_SOURCE"
+    export "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_MUSL_LINKER=rust-lld"
+  fi
+else
+  echo "no musl target for this Rust, building with a static glibc"
+  target=$arch-unknown-linux-gnu
+  [ "$arch" = "$(uname -m)" ] || rustup target add "$target"
+  flags=(-C target-feature=+crt-static)
+  [ "$arch" = "$(uname -m)" ] || {
+    need_cross
+    export "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_GNU_LINKER=$arch-linux-gnu-gcc"
+  }
+fi
+
 [ ${#flags[@]} = 0 ] || export RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}"
 profile=${PROFILE:-dist}
 [ ${#packages[@]} = 0 ] ||
