@@ -24,7 +24,7 @@ mod exchange;
 mod hosts;
 
 pub(crate) use answer::question;
-pub(crate) use exchange::{connected, exchange, exchange_by_tcp};
+pub(crate) use exchange::{connected, exchange, exchange_by_tcp, truncated};
 
 use crate::dns::DnsName;
 use crate::random;

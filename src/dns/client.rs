@@ -15,7 +15,7 @@ use super::tsig::{self, TsigFault};
 use super::update::{self, Data, Update};
 use crate::config::Target;
 use crate::random;
-use crate::resolve::{Resolver, connected, exchange, exchange_by_tcp, question};
+use crate::resolve::{Resolver, connected, exchange, exchange_by_tcp, question, truncated};
 
 /// UDP is tried this often, each time longer, before TCP gets its turn: a firewall may let only one
 /// of them through.
@@ -110,6 +110,9 @@ impl Dns for Client {
             let (server, answer) = self.ask(&question(name, rtype, id())).await?;
             if !is_authoritative(&answer) {
                 return Err(Fault::NotAuthoritative(server, name.clone()));
+            }
+            if truncated(&answer) {
+                return Err(Fault::TooMany(name.clone()));
             }
             update::records(&answer, name, rtype)
                 .ok_or_else(|| Fault::Silent(server, "answers garbage".to_owned()))

@@ -23,7 +23,7 @@ pub(super) enum Fault {
     NotAuthoritative(SocketAddr, DnsName),
     /// It says that it has made a change that it does not show.
     Ignored(SocketAddr, DnsName),
-    /// The name has so many records that no message holds them.
+    /// The name has more records than a message holds, by TCP too.
     TooMany(DnsName),
     /// A name that cannot be used.
     BadName(String),
@@ -43,7 +43,7 @@ impl fmt::Display for Fault {
             Self::NotAuthoritative(server, name) => {
                 write!(f, "{server} answers for {name} from a cache or not at all")
             }
-            Self::TooMany(name) => write!(f, "too many TXT records at {name}"),
+            Self::TooMany(name) => write!(f, "{name} has more records than a message holds"),
             Self::Ignored(server, name) => {
                 write!(f, "{server} accepts the record of {name} and does not show it")
             }
@@ -95,7 +95,9 @@ impl Fault {
             },
             Self::NotAuthoritative(..) => "DNS_SERVER must be the zone's primary, not a resolver",
             Self::Ignored(..) => "is there a CNAME at that name? It allows no other record",
-            Self::TooMany(_) => "remove the TXT records that are not Berth's",
+            Self::TooMany(_) => {
+                "remove records: nobody who asks for so many gets an answer (some 4000 addresses fit)"
+            }
             Self::BadName(_) => "check DNS_NODE_NAME",
         }
     }

@@ -130,6 +130,6 @@ pub(super) fn answers(answer: &[u8], request: &[u8]) -> bool {
         }
 }
 
-pub(super) fn truncated(answer: &[u8]) -> bool {
+pub(crate) fn truncated(answer: &[u8]) -> bool {
     Message::from_slice(answer).is_ok_and(|answer| answer.header().tc())
 }
