@@ -5,11 +5,13 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use berth::register::{Desired, Standing};
-use support::bind::{Bind, REVERSE, ZONE};
+use support::bind::{Bind, KEY, REVERSE, ZONE};
 use support::container::{Container, Log, at, leases, records, shared, until};
+use support::fake_dns::{FakeDns, ask, silence};
 
 #[tokio::test]
 async fn an_address_is_in_dns_exactly_while_its_container_serves() {
@@ -281,6 +283,93 @@ async fn the_record_is_back_after_the_server_came_back_with_an_older_zone() {
     bind.run();
     assert_eq!(records(&bind), [""; 0]);
     until("all records again", || all_there(&bind)).await;
+}
+
+#[tokio::test]
+async fn what_a_restored_backup_brings_back_is_swept_unless_it_lives() {
+    let Some(mut bind) = Bind::start() else { return };
+    let config = at(&bind, &[("DNS_LEASE", "5"), ("DNS_NODE_NAME", "leader"), ("DNS_PTR", "1")]);
+    let start =
+        |last: u8| Container::start(config.clone(), Some(&format!("10.53.0.{last}")), Some(80));
+    let (mut one, mut two) = (start(1), start(2));
+    one.serve().await;
+    let ptr = || bind.dig("1.0.53.10.in-addr.arpa", "PTR");
+    until("all that the first has", || ptr() == ["leader.berth.test."]).await;
+    two.serve().await;
+    bind.stop();
+    let backup = bind.backup();
+    bind.run();
+    one.reach(Desired::Draining, Standing::Idle).await;
+    until("the name to be passed on", || bind.dig("leader.berth.test", "A") == ["10.53.0.2"]).await;
+    bind.stop();
+    bind.restore(backup);
+    bind.run();
+    assert_eq!(shared(&bind), ["10.53.0.1", "10.53.0.2"]);
+    assert_eq!(bind.dig("leader.berth.test", "A"), ["10.53.0.1"]);
+    until("the dead one to be out", || shared(&bind) == ["10.53.0.2"]).await;
+    until("the name to be passed on", || bind.dig("leader.berth.test", "A") == ["10.53.0.2"]).await;
+    assert!(bind.dig("1.0.53.10.in-addr.arpa", "PTR").is_empty());
+}
+
+#[tokio::test]
+async fn an_update_that_somebody_sends_again_lasts_no_longer_than_a_lease() {
+    let Some(bind) = Bind::start() else { return };
+    let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let (ears, to) = (Arc::clone(&heard), bind.addr);
+    let way = FakeDns::start(
+        Box::new(move |request| {
+            ears.lock().unwrap().push(request.to_vec());
+            ask(to, request).into_iter().collect()
+        }),
+        silence(),
+    );
+    let more = [("DNS_SERVER", &*way.addr.to_string()), ("DNS_LEASE", "5")];
+    let mut one = Container::start(at(&bind, &more), Some("10.53.0.1"), Some(80));
+    let mut two = Container::start(at(&bind, &more[1..]), Some("10.53.0.2"), Some(80));
+    two.serve().await;
+    one.serve().await;
+    one.reach(Desired::Draining, Standing::Idle).await;
+    assert_eq!(shared(&bind), ["10.53.0.2"]);
+    // Signed, and good for some minutes by its time: only what it demands of the zone can stop it.
+    let update = |request: &&Vec<u8>| request[2] & 0x78 == 5 << 3;
+    let first = heard.lock().unwrap().iter().find(update).unwrap().clone();
+    ask(bind.addr, &first).unwrap();
+    assert_eq!(shared(&bind), ["10.53.0.1", "10.53.0.2"]);
+    until("it to be swept", || shared(&bind) == ["10.53.0.2"]).await;
+}
+
+#[tokio::test]
+async fn thousands_at_one_name_are_no_trouble() {
+    let Some(mut bind) = Bind::start() else { return };
+    bind.stop();
+    bind.configure(&format!("grant {KEY} zonesub ANY;"), "");
+    let conf = bind.path("named.conf");
+    let text = std::fs::read_to_string(&conf).unwrap();
+    std::fs::write(&conf, text.replace("options {", "options { max-records-per-type 0;")).unwrap();
+    bind.run();
+    let crowd = |blocks: std::ops::Range<u8>| {
+        for block in blocks {
+            let foreign: String = (0..100)
+                .map(|last| format!("update add webapp.berth.test 60 A 192.0.{block}.{last}\n"))
+                .collect();
+            bind.nsupdate(ZONE, &foreign);
+        }
+    };
+    crowd(0..30);
+    let mut one = Container::start(at(&bind, &[]), Some("10.53.0.1"), Some(80));
+    one.serve().await;
+    assert_eq!(shared(&bind).len(), 3001);
+    one.reach(Desired::Draining, Standing::Idle).await;
+    assert_eq!(shared(&bind).len(), 3000);
+
+    // Over 64 KiB no message holds them all, and nobody gets an answer.
+    let (log, _guard) = Log::capture();
+    crowd(30..42);
+    one.reach(Desired::Serving, Standing::Unreachable).await;
+    assert_eq!(log.count("has more records than a message holds"), 1, "{}", log.text());
+    one.want(Desired::Draining);
+    bind.nsupdate(ZONE, "update delete webapp.berth.test A");
+    one.wait_for(Standing::Idle).await;
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use support::agent::{Agent, Running, berth, hello};
-use support::bind::{Bind, KEY, ZONE, secret_in};
+use support::bind::{Bind, KEY, ZONE, faketime, secret_in};
 use support::container::{leases, records, shared};
-use support::haproxy::{ARTICLE, Haproxy};
+use support::haproxy::{ARTICLE, Haproxy, http_get};
 use support::{Port, eventually, stays};
 
 /// The example app at an address of its own, in DNS alone.
@@ -50,6 +51,53 @@ fn dns_alone_is_enough_and_the_record_is_gone_before_the_app_is() {
     eventually("out of DNS", || records(&bind).is_empty() && leases(&bind) == 0);
     assert!(agent.is_running(), "the app ignores the signal for two seconds");
     assert_eq!(agent.wait(), 137);
+}
+
+#[test]
+fn the_record_is_out_while_the_last_requests_still_run() {
+    let Some(bind) = Bind::start() else { return };
+    let haproxy = Haproxy::start(ARTICLE);
+    let port = Port::free();
+    let mut agent = Agent::hello(&haproxy, "one", port)
+        .env("DNS_SERVER", bind.addr)
+        .env("DNS_ZONE", ZONE)
+        .env("SERVICE_NAME", "webapp")
+        .env("DNS_TSIG_KEYFILE", bind.key_file().display())
+        .env("DRAIN_TIMEOUT", "20s")
+        .start();
+    eventually("served", || haproxy.get("/") == "hello from one\n");
+    eventually("in DNS", || shared(&bind) == ["127.0.0.1"]);
+    let frontend = SocketAddr::from(([127, 0, 0, 1], haproxy.http.0));
+    let request = std::thread::spawn(move || http_get(frontend, "/sleep/3000"));
+    eventually("it runs", || haproxy.count("webapp", "BACKEND", "scur") == 1);
+    agent.signal("TERM");
+    eventually("out of both", || shared(&bind).is_empty() && haproxy.ready().is_empty());
+    assert!(!request.is_finished());
+    assert_eq!(request.join().unwrap(), "hello from one\n");
+    assert_eq!(agent.wait(), 143);
+}
+
+#[test]
+fn leases_do_not_mind_clocks_that_differ() {
+    let Some(bind) = Bind::start() else { return };
+    let Some(library) = faketime() else { return };
+    // As far apart as signatures allow, and far more than a lease.
+    let agents: Vec<_> = [("127.0.4.1", "-250"), ("127.0.4.2", "+250")]
+        .map(|(addr, offset)| {
+            let clock = [
+                ("LD_PRELOAD", library.as_str()),
+                ("FAKETIME", offset),
+                ("DONT_FAKE_MONOTONIC", "1"),
+                ("DNS_LEASE", "5"),
+            ];
+            app(&bind, addr, &clock)
+        })
+        .into();
+    eventually("both in DNS", || shared(&bind).len() == 2);
+    for _ in 0..5 {
+        stays("both in DNS", || shared(&bind).len() == 2);
+    }
+    assert!(agents.iter().all(|agent| !agent.log().contains("swept")));
 }
 
 #[test]
@@ -160,9 +208,9 @@ fn what_is_wrong_is_a_configuration_error() {
         .unwrap();
     let key_file = key_file.to_str().unwrap();
     for (name, value, complaint) in [
-        ("DNS_SERVER", "a b", "DNS_SERVER is 'a b', expected host names or IP addresses"),
-        ("DNS_SERVER", "unix:/run/dns", "DNS_SERVER is 'unix:/run/dns', expected host names"),
-        ("DNS_SERVER", "127.0.0.1:70000", "DNS_SERVER is"),
+        ("DNS_SERVER", "a b", "DNS_SERVER has 'a b', expected host names or IP addresses"),
+        ("DNS_SERVER", "unix:/run/dns", "DNS_SERVER has 'unix:/run/dns', expected host names"),
+        ("DNS_SERVER", "127.0.0.1:70000", "DNS_SERVER has"),
         ("DNS_PORT", "0", "DNS_PORT is '0', expected a port"),
         ("DNS_ZONE", &long, "DNS_ZONE has the label 'xxxxxxxxxxxx…' of 64 octets"),
         ("DNS_ZONE", "a..b", "DNS_ZONE is 'a..b', expected labels"),

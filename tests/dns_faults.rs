@@ -5,18 +5,18 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use berth::register::{Desired, Standing};
 use berth::resolve::Resolver;
 use support::agent::Agent;
-use support::bind::{Bind, KEY, ZONE, installed, make_key, secret_in};
+use support::bind::{Bind, KEY, ZONE, faketime, make_key, secret_in};
 use support::container::{Container, Log, at, records, shared, until};
-use support::fake_dns::{FakeDns, Reply, answer, framed, silence};
+use support::fake_dns::{FakeDns, Reply, answer, ask, framed, silence};
 use support::{Port, eventually};
 
 /// The secret that BIND has under `KEY`.
@@ -321,9 +321,59 @@ async fn unsigned_and_forged_answers_are_not_believed() {
 }
 
 #[tokio::test]
+async fn an_answer_cannot_be_used_twice() {
+    let Some(bind) = Bind::start() else { return };
+    // From the second question on, everybody gets the first answer to it, signed by the server, under
+    // the identifier of the new question.
+    let told: Mutex<HashMap<Vec<u8>, Vec<u8>>> = Mutex::default();
+    let replay = Arc::<AtomicBool>::default();
+    let on = Arc::clone(&replay);
+    let fake = proxy(&bind, move |request, reply| {
+        let mut told = told.lock().unwrap();
+        let question = request[2..request.len().min(40)].to_vec();
+        match told.get(&question) {
+            Some(old) if on.load(Relaxed) => Some([&request[..2], &old[2..]].concat()),
+            _ => {
+                let answer = reply()?;
+                told.insert(question, answer.clone());
+                Some(answer)
+            }
+        }
+    });
+    let (log, _guard) = Log::capture();
+    let server = fake.addr.to_string();
+    let more = [("DNS_SERVER", server.as_str()), ("DNS_LEASE", "5")];
+    let mut one = Container::start(at(&bind, &more), Some("10.53.0.1"), Some(80));
+    one.serve().await;
+    replay.store(true, Relaxed);
+    one.wait_for(Standing::Unreachable).await;
+    says(&log.text(), &["a signature that is not by our key"]);
+    replay.store(false, Relaxed);
+    one.wait_for(Standing::Serving).await;
+}
+
+#[tokio::test]
 async fn garbage_of_any_length_is_survived() {
     let Some(bind) = Bind::start() else { return };
-    let garbage: [(Reply, Reply); 3] = [
+    let garbage: [(Reply, Reply); 5] = [
+        // Names that point to themselves, in the question and in a record.
+        (
+            Box::new(|request| {
+                let mut message = answer(request, 0, false, &[]);
+                message[12..14].copy_from_slice(&[0xc0, 12]);
+                vec![message]
+            }),
+            silence(),
+        ),
+        (
+            Box::new(|request| {
+                let mut message = answer(request, 0, false, &[(1, vec![6, 6, 6, 6])]);
+                let owner = message.len() - 16;
+                message[owner + 1] = owner as u8;
+                vec![message]
+            }),
+            silence(),
+        ),
         (Box::new(|_| vec![vec![0xff; 1400]; 3]), silence()),
         // 100 kB behind a length of 65535, with counts that promise more records than there are.
         (
@@ -350,18 +400,10 @@ async fn garbage_of_any_length_is_survived() {
 #[test]
 fn clocks_that_differ_are_told_with_both_times() {
     let Some(bind) = Bind::start() else { return };
-    if !installed("faketime") {
-        return;
-    }
-    let library = std::fs::read_dir("/usr/lib")
-        .unwrap()
-        .flatten()
-        .map(|dir| dir.path().join("faketime/libfaketime.so.1"))
-        .find(|path: &PathBuf| path.exists())
-        .unwrap();
+    let Some(library) = faketime() else { return };
     for (offset, gap, way) in [("-3700", 3700, " s behind"), ("+90000", 90_000, " s ahead")] {
         let agent = Agent::new(&["sleep", "100"])
-            .env("LD_PRELOAD", library.display())
+            .env("LD_PRELOAD", &library)
             .env("FAKETIME", offset)
             .env("DONT_FAKE_MONOTONIC", 1)
             .env("READY_CHECK", "none")
@@ -432,16 +474,5 @@ fn forward(
     to: SocketAddr,
     change: impl Fn(&[u8], &dyn Fn() -> Option<Vec<u8>>) -> Option<Vec<Vec<u8>>> + Send + 'static,
 ) -> Reply {
-    Box::new(move |request| {
-        let ask = || {
-            let socket = UdpSocket::bind(("127.0.0.1", 0)).ok()?;
-            socket.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-            socket.send_to(request, to).ok()?;
-            let mut reply = vec![0; 4096];
-            let length = socket.recv(&mut reply).ok()?;
-            reply.truncate(length);
-            Some(reply)
-        };
-        change(request, &ask).unwrap_or_default()
-    })
+    Box::new(move |request| change(request, &|| ask(to, request)).unwrap_or_default())
 }

@@ -85,7 +85,7 @@ impl Bind {
         eventually("BIND answers", || !self.dig(ZONE, "SOA").is_empty());
     }
 
-    /// Ends the server with SIGTERM, so that it writes its zones.
+    /// Ends the server with SIGTERM, so that its journals are whole.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             signal(&child, "TERM");
@@ -93,12 +93,34 @@ impl Bind {
         }
     }
 
-    /// Puts back the zones as they were at the first start, as a restored backup would.
+    /// Puts back the zones as they were at the first start.
     pub fn forget_updates(&self) {
-        for zone in [ZONE, REVERSE] {
-            fs::write(self.path(&format!("{zone}.db")), zone_file(self.addr)).unwrap();
-            let _ = fs::remove_file(self.path(&format!("{zone}.db.jnl")));
+        let file = |zone| self.path(&format!("{zone}.db"));
+        self.restore(vec![
+            (file(ZONE), zone_file(self.addr).into()),
+            (file(REVERSE), zone_file(self.addr).into()),
+        ]);
+    }
+
+    /// The zones and their journals, as a server that was stopped has left them.
+    pub fn backup(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = self.zone_files().into_iter();
+        files.filter_map(|file| fs::read(&file).ok().map(|bytes| (file, bytes))).collect()
+    }
+
+    /// Puts such a backup back.
+    pub fn restore(&self, backup: Vec<(PathBuf, Vec<u8>)>) {
+        for file in self.zone_files() {
+            let _ = fs::remove_file(file);
         }
+        for (file, bytes) in backup {
+            fs::write(file, bytes).unwrap();
+        }
+    }
+
+    fn zone_files(&self) -> Vec<PathBuf> {
+        let of = |zone| ["db", "db.jnl"].map(|kind| self.path(&format!("{zone}.{kind}")));
+        [ZONE, REVERSE].into_iter().flat_map(of).collect()
     }
 
     /// SIGSTOP, SIGCONT or SIGHUP (reads its configuration again) to the server.
@@ -197,6 +219,14 @@ pub fn installed(command: &str) -> bool {
         eprintln!("SKIPPED: {command} is not installed");
     }
     found
+}
+
+/// The library that, preloaded, sets a process's clock by FAKETIME; skips loudly where it is missing.
+pub fn faketime() -> Option<String> {
+    installed("faketime").then_some(())?;
+    let dirs = fs::read_dir("/usr/lib").unwrap().flatten();
+    let mut paths = dirs.map(|dir| dir.path().join("faketime/libfaketime.so.1"));
+    paths.find(|path| path.exists()).map(|path| path.display().to_string())
 }
 
 fn zone_file(addr: SocketAddr) -> String {

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Serves until the test process ends.
 pub struct FakeDns {
@@ -62,6 +63,17 @@ impl FakeDns {
 
 pub fn silence() -> Reply {
     Box::new(|_| Vec::new())
+}
+
+/// A real server's answer to a datagram.
+pub fn ask(server: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).ok()?;
+    socket.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    socket.send_to(request, server).ok()?;
+    let mut reply = vec![0; 4096];
+    let length = socket.recv(&mut reply).ok()?;
+    reply.truncate(length);
+    Some(reply)
 }
 
 fn both_sockets() -> (UdpSocket, TcpListener) {
