@@ -16,7 +16,7 @@ leave() {
 trap leave TERM INT
 
 until (exec 3<>"/dev/tcp/$addr/$APP_PORT") 2>/dev/null; do sleep 0.05; done
-slot=$(ask "show servers state $backend" | awk '$7 % 2 == 1 { print $4; exit }')
+slot=$(ask "show servers state $backend" | awk '!slot && $7 % 2 == 1 { slot = $4 } END { print slot }')
 ask "set server $backend/$slot addr $addr port $APP_PORT" >/dev/null
 ask "set server $backend/$slot state ready" >/dev/null
 

@@ -259,6 +259,10 @@ fn a_locked_down_container_from_scratch_registers_over_tls() {
     docker(run.args([&image.0, "/hello"]));
     eventually("served through the frontend", || haproxy.get("/") == "hello from scratch\n");
     docker(Command::new("docker").args(["exec", &image.0, "/berth", "--check"]));
+    let pid = docker(Command::new("docker").args(["inspect", "-f", "{{.State.Pid}}", &image.0]));
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+    let with = docker(Command::new("docker").args(["info", "-f", "{{.SecurityOptions}}"]));
+    assert_eq!(status.contains("Seccomp:\t2"), with.contains("name=seccomp"), "{status}{with}");
     docker(Command::new("docker").args(["stop", &image.0]));
     let state = "{{.State.ExitCode}} {{.State.OOMKilled}}";
     let ended = docker(Command::new("docker").args(["inspect", "-f", state, &image.0]));
