@@ -1,13 +1,13 @@
 //! From the start of a container to its first request served, what of it is the agent's own, and from
 //! the end of an app to its slot out of rotation.
 //!
-//! `cargo bench --bench start [RUNS]`. Prints milliseconds; asserts nothing.
+//! `scripts/bench-start.sh [RUNS]`. Prints milliseconds; asserts nothing.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,27 +18,22 @@ use support::haproxy::{ARTICLE, Haproxy};
 fn main() {
     let runs = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(30_u32);
     let haproxy = Haproxy::start(ARTICLE);
-    let (mut listening, mut served, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut lives: [Vec<Duration>; 6] = Default::default();
     for _ in 0..runs {
-        let port = Port::free();
-        let started = Instant::now();
-        let mut agent = Agent::hello(&haproxy, "bench", port).start();
-        let at = SocketAddr::from(([127, 0, 0, 1], port.0));
-        poll(|| TcpStream::connect(at).is_ok());
-        let listens = Instant::now();
-        poll(|| haproxy.get("/") == "hello from bench\n");
-        listening.push(listens - started);
-        served.push(listens.elapsed());
-        let stopping = Instant::now();
-        agent.signal("TERM");
-        poll(|| !agent.is_running());
-        agent.wait();
-        stopped.push(stopping.elapsed());
+        let alone =
+            life(|port| Agent::line(&[hello().to_str().unwrap()]).env("PORT", port), || true);
+        let served = || haproxy.get("/") == "hello from bench\n";
+        let wrapped = life(|port| Agent::hello(&haproxy, "bench", port), served);
+        let times = [
+            wrapped.served,
+            alone.listening,
+            wrapped.listening.saturating_sub(alone.listening),
+            wrapped.served - wrapped.listening,
+            wrapped.ended,
+            wrapped.ended.saturating_sub(alone.ended),
+        ];
+        lives.iter_mut().zip(times).for_each(|(row, time)| row.push(time));
     }
-    println!("milliseconds of {runs} runs          p50    p90    max");
-    row("start to app listening", listening);
-    row("app listening to first answer", served);
-    row("stop signal to exit", stopped);
     let agent = |_| {
         let port = Port::free();
         let mut agent = Agent::hello(&haproxy, "bench", port).start();
@@ -51,8 +46,39 @@ fn main() {
         agent.wait();
         after
     };
+    println!("{:<46}{:>8}{:>8}{:>8}", format!("milliseconds, {runs} runs"), "p50", "p90", "max");
+    let [served, app, before, claim, ended, release] = lives;
+    row("start to first request served", served);
+    row("  the app by itself, until it listens", app);
+    row("  Berth: before the app runs", before);
+    row("  Berth: check, claim, settle, verify, ready", claim);
+    row("stop signal to exit, no request in flight", ended);
+    row("  Berth: drain, release, verify", release);
     row("app killed to out of rotation", (0..runs).map(agent).collect());
-    row("the same by health check (of 5)", (0..runs.min(5)).map(|_| checked(&haproxy)).collect());
+    let checked = (0..runs.min(5)).map(|_| checked(&haproxy)).collect();
+    row("  the same by HAProxy's health check, 5 runs", checked);
+}
+
+/// What is measured of one app.
+struct Life {
+    listening: Duration,
+    served: Duration,
+    ended: Duration,
+}
+
+fn life(agent: impl FnOnce(Port) -> Agent, is_served: impl Fn() -> bool) -> Life {
+    let port = Port::free();
+    let agent = agent(port);
+    let started = Instant::now();
+    let mut running = agent.start();
+    poll(|| TcpStream::connect(("127.0.0.1", port.0)).is_ok());
+    let listening = started.elapsed();
+    poll(is_served);
+    let served = started.elapsed();
+    running.signal("TERM");
+    let stopping = Instant::now();
+    poll(|| !running.is_running());
+    Life { listening, served, ended: stopping.elapsed() }
 }
 
 /// From the end of an app without an agent to the end of HAProxy's patience, by the template's
@@ -85,5 +111,5 @@ fn poll(mut condition: impl FnMut() -> bool) {
 fn row(name: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
-    println!("{name:<32} {:>6.1} {:>6.1} {:>6.1}", at(0.5), at(0.9), at(1.0));
+    println!("{name:<46}{:>8.1}{:>8.1}{:>8.1}", at(0.5), at(0.9), at(1.0));
 }

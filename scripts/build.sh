@@ -28,6 +28,7 @@ need_cross() {
 }
 
 flags=()
+linker=()
 if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
   target=$arch-unknown-linux-musl
   if [ "$arch" = "$(uname -m)" ]; then
@@ -38,6 +39,7 @@ if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
     # Rust brings musl and the linker; the C compiler only has to make objects for it, without the
     # checks that glibc alone has functions for.
     export "CC_${arch}_unknown_linux_musl=$arch-linux-gnu-gcc" "CFLAGS_${arch}_unknown_linux_musl=-U_FORTIFY_SOURCE"
+    linker=(-C linker=rust-lld)
     export "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_MUSL_LINKER=rust-lld"
   fi
 else
@@ -47,6 +49,7 @@ else
   flags=(-C target-feature=+crt-static)
   [ "$arch" = "$(uname -m)" ] || {
     need_cross
+    linker=(-C "linker=$arch-linux-gnu-gcc")
     export "CARGO_TARGET_${arch^^}_UNKNOWN_LINUX_GNU_LINKER=$arch-linux-gnu-gcc"
   }
 fi
@@ -63,9 +66,9 @@ for part in "${parts[@]}"; do
   name=berth
   [ "$part" = agent ] || name=berth-$part
   if [ "$part" = hello ]; then
-    # For this machine's kind only; it needs nothing but the standard library.
+    # It needs nothing but the standard library.
     name=hello
-    rustc --edition 2024 -C opt-level=s -C strip=symbols --target "$target" "${flags[@]}" \
+    rustc --edition 2024 -C opt-level=s -C strip=symbols --target "$target" "${flags[@]}" "${linker[@]}" \
       -o "$out/.$name.new" examples/hello.rs
   else
     cp "target/$target/${profile/#dev/debug}/$name" "$out/.$name.new"
