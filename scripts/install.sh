@@ -49,6 +49,10 @@ debian_mirror() {
 need_docker() {
   need docker.io
   docker info >/dev/null 2>&1 && return
+  if [ "$(id -u)" != 0 ] && as_root docker info >/dev/null 2>&1; then
+    echo "Docker answers root only: add yourself to the group docker, or run this as root" >&2
+    return 1
+  fi
   echo "starting dockerd"
   as_root sh -c 'nohup dockerd >/var/log/dockerd.log 2>&1 &'
   local tries
