@@ -38,9 +38,10 @@ if [ "$quick" != quick ]; then
   step "dependencies"
   scripts/deny.sh
 
-  step "static binary"
-  scripts/build.sh agent
+  step "static binaries"
+  scripts/build.sh agent scaler
   tests/static.sh dist/berth
+  tests/static.sh dist/berth-scaler
 fi
 
 step "all passed"

@@ -147,28 +147,44 @@ async fn history(store: Store, given: Arguments) -> Result<()> {
         writeln!(out, "nothing yet")?;
         return Ok(());
     }
-    let head = ["time", "policy", "action", "replicas", "container", "status", "outcome", "why"];
-    table(&mut out, &head.map(str::to_owned), rows.iter().map(line).collect())?;
+    story(&mut out, &rows)?;
     Ok(())
 }
 
-fn line(row: &Entry) -> Vec<String> {
-    let container = match (&row.host, &row.container_name) {
-        (Some(host), Some(name)) => format!("{host}/{name}"),
-        _ => "-".to_owned(),
+/// A line for each decision, and one below it for each container that it concerned.
+fn story(out: &mut impl Write, rows: &[Entry]) -> io::Result<()> {
+    let policies = rows.iter().map(|row| row.policy.chars().count());
+    let width = policies.max().unwrap_or(0);
+    let same = |a: &Entry, b: &Entry| {
+        (&a.policy, a.decided_at, &a.reason) == (&b.policy, b.decided_at, &b.reason)
     };
-    let times = if row.repeats > 1 { format!(" (×{})", row.repeats) } else { String::new() };
-    let problem = row.problem.as_ref().map(|p| format!(" [{p}]")).unwrap_or_default();
-    vec![
-        row.at.to_string(),
-        row.policy.clone(),
+    for decision in rows.chunk_by(same) {
+        let first = &decision[0];
+        let times =
+            if first.repeats > 1 { format!(" (×{})", first.repeats) } else { String::new() };
+        writeln!(out, "{}  {:width$}  {}{times}", first.at, first.policy, first.reason)?;
+        let acts = decision.iter().filter_map(act).collect::<Vec<_>>();
+        columns(out, "    ", &acts)?;
+    }
+    Ok(())
+}
+
+/// What was done to a container and how it ended; `None` when nothing was to be done.
+fn act(row: &Entry) -> Option<Vec<String>> {
+    let (host, name) = (row.host.as_ref()?, row.container_name.as_ref()?);
+    let took = row.duration_ms.map(|ms| format!(" after {:.1} s", ms as f64 / 1000.0));
+    let problem = row.problem.as_ref().map(|problem| format!(": {problem}"));
+    Some(vec![
         row.action.clone(),
-        format!("{} → {}", row.from, row.to),
-        container,
+        format!("{host}/{name}"),
         row.status.clone().unwrap_or_else(|| "-".to_owned()),
-        row.outcome.as_str().to_owned(),
-        format!("{}{problem}{times}", row.reason),
-    ]
+        format!(
+            "{}{}{}",
+            row.outcome.as_str(),
+            took.unwrap_or_default(),
+            problem.unwrap_or_default()
+        ),
+    ])
 }
 
 async fn policies(store: Store, config: Config, json: bool) -> Result<()> {
@@ -218,7 +234,7 @@ async fn policies(store: Store, config: Config, json: bool) -> Result<()> {
     }
     if !json {
         let head = ["policy", "service", "replicas", "actions", "metrics", "from", "paused"];
-        table(&mut out, &head.map(str::to_owned), lines)?;
+        table(&mut out, &head, lines)?;
     }
     match wrong.is_empty() {
         true => Ok(()),
@@ -255,17 +271,23 @@ async fn pause(store: Store, config: Config, given: Arguments, stop: bool) -> Re
     Ok(())
 }
 
+/// A headline and its lines.
+fn table(out: &mut impl Write, head: &[&str], mut lines: Vec<Vec<String>>) -> io::Result<()> {
+    lines.insert(0, head.iter().map(|&cell| cell.to_owned()).collect());
+    columns(out, "", &lines)
+}
+
 /// Columns as wide as their widest cell; the last one runs free.
-fn table(out: &mut impl Write, head: &[String], lines: Vec<Vec<String>>) -> io::Result<()> {
+fn columns(out: &mut impl Write, indent: &str, lines: &[Vec<String>]) -> io::Result<()> {
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.chain(head.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    for line in std::iter::once(head).chain(lines.iter().map(Vec::as_slice)) {
+    let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
+    for line in lines {
         let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         let cells: Vec<String> = cells.collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
+        writeln!(out, "{indent}{}", cells.join("  ").trim_end())?;
     }
     Ok(())
 }
