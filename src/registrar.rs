@@ -219,7 +219,7 @@ impl Registrar {
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| stat.status.starts_with(out))
         });
         if !mine {
-            self.notices.changed(slot);
+            self.notices.changed();
         }
         let interval = jitter(self.settings.sync_interval, random::fraction());
         Ok(mine.then_some(interval))
@@ -252,6 +252,9 @@ impl Registrar {
         desired: Desired,
     ) -> Result<(Standing, Duration), TurnError> {
         tracing::trace!(register = %self.channels.register, ?step);
+        if let Step::Claim { .. } | Step::MakeReady(_) | Step::Full { .. } = step {
+            self.notices.changed();
+        }
         self.memory.will(&step, self.started.elapsed());
         let commands = step.commands();
         if !commands.is_empty() {

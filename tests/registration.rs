@@ -234,7 +234,9 @@ fn a_haproxy_that_restarts_blank_gets_its_slots_back() {
     let before = haproxy.ready_at(&at);
     haproxy.restart();
     eventually("claimed again", || haproxy.ready_at(&at) == before);
-    drop(agent);
+    eventually("logged", || agent.log().matches("in rotation").count() == 2);
+    let why = ["HAProxy has restarted", "cannot register"];
+    assert!(why.iter().any(|why| agent.log().contains(why)), "{}", agent.log());
 }
 
 /// A listener that does to every connection what a broken HAProxy might.

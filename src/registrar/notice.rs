@@ -22,7 +22,7 @@ pub(super) struct Notices {
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Nothing,
-    Claimed(Arc<str>),
+    Claimed { backend: Arc<str>, slot: Arc<str> },
     Operator(Arc<str>),
     Draining(Arc<str>),
     Full,
@@ -50,16 +50,15 @@ impl Notices {
     }
 
     pub(super) fn claimed(&mut self, slot: &Server) {
-        if self.changes(Said::Claimed(Arc::clone(&slot.name))) {
-            let (backend, slot) = (&slot.backend, &slot.name);
+        let (backend, slot) = (&slot.backend, &slot.name);
+        if self.changes(Said::Claimed { backend: Arc::clone(backend), slot: Arc::clone(slot) }) {
             info!(register = %self.register, %backend, %slot, "in rotation");
         }
     }
 
     /// The slot that was held is no longer, or not in rotation; what follows will be said.
-    pub(super) fn changed(&mut self, slot: &Server) {
-        if self.said == Said::Claimed(Arc::clone(&slot.name)) {
-            let (backend, slot) = (&slot.backend, &slot.name);
+    pub(super) fn changed(&mut self) {
+        if let Said::Claimed { backend, slot } = &self.said {
             info!(register = %self.register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
             self.said = Said::Nothing;
         }
