@@ -11,6 +11,7 @@ step "set up"
 need gcc libc6-dev musl-tools haproxy bind9 bind9-dnsutils knot faketime openssl perl procps util-linux
 need socat wrk nghttp2-client busybox-static mariadb-server-core mariadb-client-core prometheus webhook
 need_docker
+docker compose version >/dev/null 2>&1 || need docker-compose
 need_rust
 rustup component add clippy rustfmt >/dev/null 2>&1 || true
 rustup target add "$(uname -m)-unknown-linux-musl" >/dev/null 2>&1 || true

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use berth::haproxy::stat::StatRow;
-use berth::haproxy::{Server, StatTable, server};
 use tempfile::TempDir;
 
+use super::control::Control;
 use super::{DEADLINE, Port, eventually};
 
 /// A running HAProxy, killed when dropped.
@@ -18,6 +18,7 @@ pub struct Haproxy {
     dir: TempDir,
     binary: PathBuf,
     child: Option<Child>,
+    control: Control,
     /// Where its stats socket listens.
     pub stats: Port,
     /// Where its frontend listens.
@@ -85,7 +86,8 @@ frontend web
         )
         .unwrap();
         std::fs::write(dir.path().join("haproxy.cfg"), config).unwrap();
-        let mut haproxy = Self { dir, binary, child: None, stats, http };
+        let control = Control::Tcp(SocketAddr::from(([127, 0, 0, 1], stats.0)));
+        let mut haproxy = Self { dir, binary, child: None, control, stats, http };
         haproxy.restart();
         haproxy
     }
@@ -129,51 +131,17 @@ frontend web
         self.child.as_ref().unwrap().id()
     }
 
-    /// What it answers to a command.
-    pub fn command(&self, command: &str) -> String {
-        self.try_command(command).unwrap()
-    }
-
-    fn try_command(&self, command: &str) -> std::io::Result<String> {
-        let addr = SocketAddr::from(([127, 0, 0, 1], self.stats.0));
-        let mut stream = TcpStream::connect_timeout(&addr, DEADLINE)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(format!("{command}\n").as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    }
-
-    /// Every server, as it lists them.
-    pub fn servers(&self) -> Vec<Server> {
-        server::parse(self.command("show servers state").trim_end()).unwrap()
-    }
-
-    /// The servers that are in rotation, or would be if they were up.
-    pub fn ready(&self) -> Vec<Server> {
-        let out = |server: &Server| server.admin.in_maint() || server.admin.in_drain();
-        self.servers().into_iter().filter(|server| !out(server)).collect()
-    }
-
-    /// The names of the servers that are in rotation at this address.
-    pub fn ready_at(&self, endpoint: &str) -> Vec<String> {
-        let endpoint: SocketAddr = endpoint.parse().unwrap();
-        let at = self.ready().into_iter().filter(|server| server.endpoint() == Some(endpoint));
-        at.map(|server| server.name.to_string()).collect()
-    }
-
-    /// A number of its statistics: of which proxy and which of its lines, and the column.
-    pub fn count(&self, proxy: &str, line: &str, column: &str) -> u64 {
-        let table = StatTable::parse(&self.command("show stat")).unwrap();
-        let is = |row: &StatRow<'_>, column, text| row.text(column) == Some(text);
-        let mut rows = table.rows();
-        let row = rows.find(|row| is(row, "pxname", proxy) && is(row, "svname", line));
-        row.unwrap().number(column).unwrap() as u64
-    }
-
     /// The body of a GET through its frontend, with the status when that is not 200.
     pub fn get(&self, path: &str) -> String {
         http_get(SocketAddr::from(([127, 0, 0, 1], self.http.0)), path)
+    }
+}
+
+impl Deref for Haproxy {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
     }
 }
 

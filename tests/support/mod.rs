@@ -10,6 +10,8 @@ pub mod agent;
 pub mod bind;
 #[cfg(feature = "dns")]
 pub mod container;
+pub mod control;
+pub mod docker;
 pub mod fake_dns;
 pub mod haproxy;
 pub mod load;
