@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
@@ -26,6 +26,8 @@ use crate::tcp;
 /// Longest time that one exchange may take: a stats socket with all its connections taken accepts
 /// another and answers when one of them ends.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a change goes on that nobody waits for any more.
+const LINGER: Duration = Duration::from_secs(60);
 /// Bytes that one exchange may answer: some 30,000 servers.
 const MAX_ANSWER: usize = 4 << 20;
 
@@ -150,13 +152,17 @@ impl Client {
         let deadline = Instant::now() + EXCHANGE_TIMEOUT;
         let late = |_| ClientError::TimedOut(EXCHANGE_TIMEOUT);
         let (mut stream, local) = self.connect(deadline).await?;
-        match timeout_at(deadline, talk(&mut *stream, commands)).await.map_err(late)? {
-            Ok(replies) => Ok(Exchange { replies, local }),
-            Err(ClientError::Cut { got: 0, .. }) => {
-                Err(ClientError::Closed { tls: self.tls.is_some() })
-            }
-            Err(error) => Err(error),
-        }
+        let talk = talk(&mut *stream, line(commands), commands.len());
+        let replies = timeout_at(deadline, talk).await.map_err(late)?;
+        Ok(Exchange { replies: self.heard(replies)?, local })
+    }
+
+    /// Tells a connection that said nothing at all from one that broke.
+    fn heard(&self, replies: Result<Vec<String>, ClientError>) -> Result<Vec<String>, ClientError> {
+        replies.map_err(|error| match error {
+            ClientError::Cut { got: 0, .. } => ClientError::Closed { tls: self.tls.is_some() },
+            error => error,
+        })
     }
 
     /// A connection that commands may be sent on, and our own address on it.
@@ -181,10 +187,20 @@ impl Client {
         Ok((Box::new(stream), Some(local)))
     }
 
-    /// Sends commands that change something; the first one refused is an error.
+    /// Sends commands that change something; the first one refused is an error. HAProxy drops what is
+    /// left of a line when its sender is gone, and half a line leaves a slot that looks like an
+    /// operator's doing. So the line goes on when this is dropped, or when it takes too long.
     pub async fn change(&self, commands: &[Command<'_>]) -> Result<(), ClientError> {
-        let exchange = self.exchange(commands).await?;
-        for (command, reply) in commands.iter().zip(exchange.replies) {
+        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
+        let (mut stream, _) = self.connect(deadline).await?;
+        let (line, count) = (line(commands), commands.len());
+        let talk = async move { timeout(LINGER, talk(&mut *stream, line, count)).await };
+        let replies = match timeout_at(deadline, tokio::spawn(talk)).await {
+            Ok(Ok(Ok(replies))) => self.heard(replies)?,
+            Ok(Ok(Err(_))) | Err(_) => return Err(ClientError::TimedOut(EXCHANGE_TIMEOUT)),
+            Ok(Err(_)) => return Err(ClientError::Cut { got: 0, want: count }),
+        };
+        for (command, reply) in commands.iter().zip(replies) {
             if !command.accepts(&reply) {
                 let reply = excerpt(&reply);
                 return Err(ClientError::Refused { command: command.verb(), reply });
@@ -219,12 +235,16 @@ impl Client {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
+fn line(commands: &[Command<'_>]) -> String {
+    let words: Vec<_> = commands.iter().map(Command::to_string).collect();
+    words.join("; ") + "\n"
+}
+
 async fn talk(
     stream: &mut dyn Stream,
-    commands: &[Command<'_>],
+    line: String,
+    want: usize,
 ) -> Result<Vec<String>, ClientError> {
-    let words: Vec<_> = commands.iter().map(Command::to_string).collect();
-    let line = words.join("; ") + "\n";
     tracing::trace!(line = line.trim_end(), "send");
     // In TLS 1.3 the server refuses our certificate only after our side of the handshake is done: what
     // it said is then to be read although nothing can be written any more.
@@ -234,14 +254,14 @@ async fn talk(
     }
     .await;
     let mut frames = FramedRead::with_capacity(stream, ReplyCodec::new(MAX_ANSWER), 4096);
-    let mut replies = Vec::with_capacity(commands.len());
-    while replies.len() < commands.len() {
+    let mut replies = Vec::with_capacity(want);
+    while replies.len() < want {
         match frames.next().await {
             Some(Ok(reply)) => replies.push(reply),
             Some(Err(error)) => return Err(broken(error)),
             None => {
                 written.map_err(broken)?;
-                return Err(ClientError::Cut { got: replies.len(), want: commands.len() });
+                return Err(ClientError::Cut { got: replies.len(), want });
             }
         }
     }
@@ -271,7 +291,7 @@ mod tests {
             let _ = far.write_all(bytes).await;
             String::from_utf8(line).unwrap()
         });
-        let replies = talk(&mut near, commands).await;
+        let replies = talk(&mut near, line(commands), commands.len()).await;
         drop(near);
         server.await.unwrap();
         replies

@@ -1,0 +1,46 @@
+//! Talking to the stats socket of a real HAProxy.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use berth::haproxy::{Client, Command, Endpoint, ServerState};
+use support::agent::signal;
+use support::haproxy::{ARTICLE, Haproxy, versions};
+use support::{eventually, stays};
+
+#[tokio::test]
+async fn a_line_that_nobody_waits_for_any_more_is_done_to_its_end() {
+    for binary in versions() {
+        let haproxy = Haproxy::with_config(binary, &format!("backend webapp\n  {ARTICLE}\n"));
+        let client = Client::new(Endpoint::Tcp(([127, 0, 0, 1], haproxy.stats.0).into()));
+        let addr: SocketAddr = "127.0.9.9:3128".parse().unwrap();
+        let line = [
+            Command::SetState("webapp", "node1", ServerState::Drain),
+            Command::SetWeight("webapp", "node1", 50),
+            Command::SetAddr("webapp", "node1", addr),
+            Command::SetState("webapp", "node2", ServerState::Ready),
+        ];
+        signal(haproxy.pid() as i32, "STOP");
+        let status = format!("/proc/{}/status", haproxy.pid());
+        let is_stopped = || std::fs::read_to_string(&status).unwrap().contains("State:\tT");
+        eventually("HAProxy is stopped", is_stopped);
+        // Connected and sent, for the kernel does both; given up before HAProxy sees any of it.
+        let given_up = tokio::time::timeout(Duration::from_millis(300), client.change(&line)).await;
+        assert!(given_up.is_err());
+        signal(haproxy.pid() as i32, "CONT");
+        tokio::task::spawn_blocking(move || {
+            eventually("the whole line is done", || {
+                let slots = haproxy.servers();
+                slots[0].admin.in_drain() && !slots[1].admin.in_maint()
+            });
+            eventually("with the address", || haproxy.servers()[0].endpoint() == Some(addr));
+            stays("so", || haproxy.servers()[0].endpoint() == Some(addr));
+        })
+        .await
+        .unwrap();
+    }
+}
