@@ -200,6 +200,47 @@ fn status_and_check_show_what_the_server_answers() {
 }
 
 #[test]
+fn the_documented_configuration_works_and_the_key_may_change_nothing_else() {
+    let Some(bind) = Bind::as_documented() else { return };
+    let haproxy = Haproxy::start(ARTICLE);
+    let documented = include_str!("../examples/bind/webapp.env")
+        .replace("10.0.0.53", &bind.addr.to_string())
+        .replace("/run/secrets/berth.key", &bind.path("berth.key").display().to_string());
+    let start = |more: &[(&str, &str)]| {
+        let mut agent = Agent::new(&["sleep", "100"])
+            .at(&haproxy)
+            .env("READY_CHECK", "none")
+            .env("APP_ADDR", "10.0.0.5")
+            .env("APP_PORT", 8080);
+        for line in documented.lines().filter(|line| line.starts_with("DNS_")) {
+            let (name, value) = line.split_once('=').unwrap();
+            agent = agent.env(name, value);
+        }
+        more.iter().fold(agent, |agent, (name, value)| agent.env(name, value)).start()
+    };
+    let mut agent = start(&[]);
+    let ptr = || bind.dig("5.0.0.10.in-addr.arpa", "PTR").concat();
+    eventually("the last of its records", || ptr().ends_with(".webapp.example.com."));
+    let (node, own) = (ptr(), "10.0.0.5");
+    assert_eq!(bind.dig("webapp.example.com", "A"), [own]);
+    assert_eq!(bind.dig(&node, "A"), [own]);
+    let srv = bind.dig("_http._tcp.webapp.example.com", "SRV");
+    assert_eq!(srv, [format!("0 0 8080 {node}")]);
+    assert_eq!(bind.dig("10-0-0-5._lease.webapp.example.com", "TXT").len(), 1);
+    assert_eq!(agent.stop(), 143);
+    let left = bind.records("example.com");
+    assert!(left.iter().all(|record| !record.contains("webapp")), "{left:?}");
+    assert_eq!(ptr(), "");
+
+    for (name, value) in [("DNS_NAME", "other"), ("DNS_NODE_NAME", "other")] {
+        let agent = start(&[(name, value)]);
+        eventually("refused", || agent.log().contains("says REFUSED to an update"));
+        assert!(agent.log().contains("update-policy"), "{}", agent.log());
+        assert!(bind.dig("other.example.com", "A").is_empty());
+    }
+}
+
+#[test]
 fn what_is_wrong_is_a_configuration_error() {
     let long = "x".repeat(64);
     let dir = tempfile::tempdir().unwrap();

@@ -20,6 +20,8 @@ pub const KEY: &str = "berth-key";
 /// A running (or stopped) BIND.
 pub struct Bind {
     pub addr: SocketAddr,
+    /// A zone that it has.
+    zone: &'static str,
     dir: TempDir,
     child: Option<Child>,
 }
@@ -38,12 +40,40 @@ impl Bind {
         }
         let addr = free_address();
         let dir = tempfile::tempdir().unwrap();
-        let mut bind = Self { addr, dir, child: None };
+        let mut bind = Self { addr, zone: ZONE, dir, child: None };
         fs::write(bind.key_file(), make_key("hmac-sha256", KEY)).unwrap();
         bind.configure(policy, "");
         for zone in [ZONE, REVERSE] {
             fs::write(bind.path(&format!("{zone}.db")), zone_file(addr)).unwrap();
         }
+        bind.run();
+        Some(bind)
+    }
+
+    /// Starts one as examples/bind says, but for the port and where the files are.
+    pub fn as_documented() -> Option<Self> {
+        if !installed("named") || !installed("tsig-keygen") {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut bind = Self { addr: free_address(), zone: "example.com", dir, child: None };
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/bind");
+        for zone in ["example.com.db", "10.in-addr.arpa.db"] {
+            fs::copy(examples.join(zone), bind.path(zone)).unwrap();
+        }
+        fs::write(bind.path("berth.key"), make_key("hmac-sha256", "berth")).unwrap();
+        let (here, port) = (bind.dir.path().display().to_string(), bind.addr.port());
+        let conf = fs::read_to_string(examples.join("named.conf")).unwrap();
+        let conf = conf
+            .replace("/etc/bind", &here)
+            .replace("/var/lib/bind", &here)
+            .replace("port 53 { any; }", &format!("port {port} {{ {}; }}", bind.addr.ip()))
+            // Others run beside this one, as other users.
+            .replace(
+                "options {",
+                "options { pid-file none; session-keyfile none; listen-on-v6 { none; };",
+            );
+        fs::write(bind.path("named.conf"), conf + "controls { };\n").unwrap();
         bind.run();
         Some(bind)
     }
@@ -82,7 +112,7 @@ impl Bind {
             .spawn()
             .unwrap();
         self.child = Some(child);
-        eventually("BIND answers", || !self.dig(ZONE, "SOA").is_empty());
+        eventually("BIND answers", || !self.dig(self.zone, "SOA").is_empty());
     }
 
     /// Ends the server with SIGTERM, so that its journals are whole.
