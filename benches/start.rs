@@ -89,12 +89,15 @@ fn checked(haproxy: &Haproxy) -> Duration {
     poll(|| TcpStream::connect(("127.0.0.1", port.0)).is_ok());
     haproxy.command(&format!("set server webapp/node1 addr 127.0.0.1 port {port}"));
     haproxy.command("set server webapp/node1 state ready");
-    let up = || haproxy.command("show stat webapp 4 1").contains(",UP");
-    poll(up);
+    let shows = |status: &str| haproxy.command("show stat webapp 4 1").contains(status);
+    // Not "UP 1/3": one that has never passed a check goes down by the first that it fails.
+    poll(|| shows(",UP,"));
+    // Apps die at any time between two checks.
+    std::thread::sleep(Duration::from_millis(berth::random::bits() % 5000));
     app.kill().unwrap();
     let killed = Instant::now();
     app.wait().unwrap();
-    poll(|| !up());
+    poll(|| !shows(",UP"));
     let after = killed.elapsed();
     haproxy.command("set server webapp/node1 state maint");
     after
