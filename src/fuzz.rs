@@ -9,7 +9,7 @@ use tokio_util::codec::Decoder;
 
 use crate::config::{Config, Target, VARIABLES};
 use crate::haproxy::codec::ReplyCodec;
-use crate::haproxy::{ServerStat, StatTable, server};
+use crate::haproxy::{Process, ServerStat, StatTable, server};
 
 /// A parser and inputs to start from.
 pub type Surface = (&'static str, fn(&[u8]), &'static [&'static [u8]]);
@@ -65,6 +65,7 @@ fn tables(reply: &str) {
             let _ = (row.text("svname"), row.number("scur"));
         }
     }
+    let _ = Process::parse(reply);
     if let Ok(Some(stat)) = ServerStat::parse(reply) {
         let _ = stat.work();
     }

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod codec;
 pub mod command;
+pub mod process;
 pub mod server;
 pub mod stat;
 #[cfg(feature = "tls")]
@@ -12,8 +13,9 @@ pub mod tls;
 #[path = "haproxy/no_tls.rs"]
 pub mod tls;
 
-pub use client::{Client, ClientError, Endpoint, Exchange};
+pub use client::{Client, ClientError, Endpoint, Exchange, Overview};
 pub use command::{Command, ServerState};
+pub use process::Process;
 pub use server::{AdminState, Checks, Server};
 pub use stat::{ServerStat, StatTable};
 pub use tls::Tls;

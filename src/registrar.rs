@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, jitter};
 use crate::config::{AppConfig, HaproxyConfig};
-use crate::haproxy::{Client, ClientError, Endpoint, Server, Tls};
+use crate::haproxy::{Client, ClientError, Endpoint, Overview, Process, Server, Tls};
 use crate::plan::{Me, Memory, Step, View, plan};
 use crate::random;
 use crate::register::{Channels, Desired, Standing, Want};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub sync_interval: Duration,
     /// `RECLAIM_AFTER`.
     pub reclaim_after: Duration,
+    /// `DRAIN_TIMEOUT`.
+    pub drain_timeout: Duration,
     /// `APP_ADDR`.
     pub app_addr: Option<IpAddr>,
     /// `APP_PORT`.
@@ -55,6 +57,7 @@ impl Settings {
             limit: haproxy.node_count,
             sync_interval: haproxy.sync_interval,
             reclaim_after: haproxy.reclaim_after,
+            drain_timeout: app.drain_timeout,
             app_addr: app.addr,
             app_port: app.port,
             tls: haproxy.tls.clone(),
@@ -128,6 +131,12 @@ struct Registrar {
     /// verified since.
     held: Option<(Server, u32)>,
     scrubbed: bool,
+    /// HAProxy may have requests for the app: a slot has been in rotation since it last had none.
+    flowing: bool,
+    /// The process that answered last.
+    process: Option<Process>,
+    /// When it took over from another one that may have requests for the app, by `started`.
+    replaced_at: Option<Duration>,
     backoff: Backoff,
     /// Turns that failed, one after the other.
     failures: u32,
@@ -147,6 +156,9 @@ impl Registrar {
             memory: Memory::default(),
             held: None,
             scrubbed: false,
+            flowing: false,
+            process: None,
+            replaced_at: None,
             backoff,
             failures: 0,
             notices,
@@ -166,7 +178,9 @@ impl Registrar {
                 self.backend = None;
                 self.notices.trouble(&error);
                 self.failures = self.failures.saturating_add(1);
-                if self.failures >= UNREACHABLE_AFTER {
+                let gone = matches!(error, TurnError::Client(ClientError::Connect(_)));
+                let busy = want.desired == Desired::Draining && self.flowing && !gone;
+                if self.failures >= UNREACHABLE_AFTER && !busy {
                     self.channels.report(want.epoch, Standing::Unreachable);
                 }
                 self.backoff.next(random::fraction())
@@ -228,7 +242,8 @@ impl Registrar {
     /// Reads every backend as long as nothing is known, my own afterwards; finds out who I am.
     async fn read(&mut self) -> Result<(Vec<Server>, SocketAddr, Arc<str>), TurnError> {
         let known = self.backend.clone().filter(|_| self.scrubbed);
-        let (servers, local) = self.client.servers(known.as_deref()).await?;
+        let Overview { servers, process, local } = self.client.overview(known.as_deref()).await?;
+        self.note_process(process);
         let backend = match known {
             Some(backend) => backend,
             None => find_backend(&servers, &self.settings)?,
@@ -260,6 +275,7 @@ impl Registrar {
         if !commands.is_empty() {
             self.client.change(&commands).await?;
         }
+        self.flowing |= matches!(step, Step::MakeReady(_) | Step::Hold { .. });
         let now = Duration::ZERO;
         let verified = match (&step, self.held.take()) {
             (Step::Hold { slot, .. }, Some((held, verified))) if held.name == slot.name => verified,
@@ -272,7 +288,7 @@ impl Registrar {
         if !matches!(step, Step::Reread | Step::Settle | Step::Full { .. }) {
             self.backoff.reset();
         }
-        Ok(match &step {
+        let (standing, wait) = match &step {
             Step::Reread => (Standing::Absent, now),
             Step::Settle => (Standing::Absent, SETTLE),
             Step::Claim { .. } => (Standing::Absent, jitter(SETTLE, random::fraction())),
@@ -318,7 +334,29 @@ impl Registrar {
                 (Standing::Absent, self.backoff.next(random::fraction()))
             }
             Step::Nothing => (Standing::Absent, self.settings.sync_interval),
-        })
+        };
+        if desired == Desired::Draining && matches!(standing, Standing::Idle | Standing::Absent) {
+            if let Some(left) = self.unseen() {
+                return Ok((Standing::Draining { sessions: 0 }, left));
+            }
+            self.flowing = false;
+        }
+        Ok((standing, wait))
+    }
+
+    fn note_process(&mut self, process: Option<Process>) {
+        let Some(now) = process else { return };
+        let before = self.process.replace(now);
+        if self.flowing && before.is_some_and(|before| before.pid != now.pid) {
+            self.replaced_at = Some(self.started.elapsed().saturating_sub(now.uptime));
+        }
+    }
+
+    /// How much longer to wait for requests that cannot be counted: a process that was reloaded
+    /// works on behind the new one, and gets as long for it as a drain may take.
+    fn unseen(&self) -> Option<Duration> {
+        let until = self.replaced_at? + self.settings.drain_timeout;
+        until.checked_sub(self.started.elapsed())
     }
 
     fn publish(&self, slot: &Server) {

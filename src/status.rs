@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::config::{Config, Target};
 #[cfg(feature = "dns")]
 use crate::dns::{self, DnsStatus};
-use crate::haproxy::{Client, Endpoint, Server};
+use crate::haproxy::{Client, Endpoint, Overview, Server};
 #[cfg(feature = "dns")]
 use crate::register::Identity;
 use crate::registrar::{self, Settings};
@@ -136,7 +136,7 @@ async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStat
 }
 
 async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
-    let (servers, local) = client.servers(None).await?;
+    let Overview { servers, local, .. } = client.overview(None).await?;
     let (backend, endpoint) = registrar::who_am_i(&servers, local, settings)?;
     status.backend = Some(Arc::clone(&backend));
     status.address = Some(endpoint);

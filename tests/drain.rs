@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::agent::{Agent, Running, hello, signal};
-use support::haproxy::{ARTICLE, Haproxy, http_get};
+use support::haproxy::{ARTICLE, Haproxy, http_get, versions};
 use support::{DEADLINE, Port, eventually, stays};
 
 /// An agent that is served, and where its app listens.
@@ -118,6 +118,47 @@ fn a_request_that_waits_for_the_server_is_served_too() {
 }
 
 #[test]
+fn requests_of_a_process_that_was_reloaded_have_the_drains_time_too() {
+    for binary in versions() {
+        // Before the stop, and in the middle of the drain.
+        for early in [true, false] {
+            let mut haproxy =
+                Haproxy::with_config(binary.clone(), &format!("backend webapp\n  {ARTICLE}\n"));
+            let (mut agent, _) = serving(&haproxy, &[]);
+            let request = request(&haproxy, 2000);
+            if early {
+                haproxy.reload();
+                eventually("claimed again", || !haproxy.ready().is_empty());
+            }
+            agent.signal("TERM");
+            eventually("out of rotation", || haproxy.ready().is_empty());
+            if !early {
+                haproxy.reload();
+            }
+            assert_eq!(request.join().unwrap(), "hello from one\n");
+            assert_eq!(agent.wait(), 143);
+        }
+    }
+}
+
+#[test]
+fn a_haproxy_too_busy_to_answer_keeps_the_drains_time() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let (mut agent, _) = serving(&haproxy, &[("DRAIN_TIMEOUT", "60s")]);
+    let request = request(&haproxy, 9000);
+    agent.signal("TERM");
+    eventually("out of rotation", || haproxy.ready().is_empty());
+    signal(haproxy.pid() as i32, "STOP");
+    // Longer than several exchanges may take.
+    for _ in 0..4 {
+        stays("the app runs", || !agent.children().is_empty());
+    }
+    signal(haproxy.pid() as i32, "CONT");
+    assert_eq!(request.join().unwrap(), "hello from one\n");
+    assert_eq!(agent.wait(), 143);
+}
+
+#[test]
 fn a_second_signal_skips_the_drain() {
     let haproxy = Haproxy::start(ARTICLE);
     let (mut agent, _) = serving(&haproxy, &[("DRAIN_TIMEOUT", "1h")]);
@@ -163,7 +204,8 @@ fn a_haproxy_that_hangs_or_is_gone_does_not_hold_up_the_stop() {
         }
         let stopped = Instant::now();
         assert_eq!(agent.stop(), 143);
-        assert!(stopped.elapsed() < Duration::from_secs(6), "DRAIN_TIMEOUT and a second");
+        // DRAIN_TIMEOUT and a second, to the millisecond in the tests of the life cycle.
+        assert!(stopped.elapsed() < Duration::from_secs(7));
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::codec::FramedRead;
 
 use super::codec::ReplyCodec;
 use super::command::Command;
+use super::process::Process;
 use super::server::{self, Server};
 use super::stat::{ServerStat, StatTable};
 use super::tls::{self, Refusal, Session, Tls};
@@ -121,6 +122,17 @@ pub struct Exchange {
     pub local: Option<IpAddr>,
 }
 
+/// What a full read brought.
+#[derive(Debug)]
+pub struct Overview {
+    /// The servers, in HAProxy's order.
+    pub servers: Vec<Server>,
+    /// The process that answered, if it says.
+    pub process: Option<Process>,
+    /// Our own address on that connection; `None` over a Unix socket.
+    pub local: Option<IpAddr>,
+}
+
 /// A client of one stats socket.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -209,14 +221,16 @@ impl Client {
         Ok(())
     }
 
-    /// All servers of `backend`, or of every backend, and our own address on that connection.
-    pub async fn servers(
-        &self,
-        backend: Option<&str>,
-    ) -> Result<(Vec<Server>, Option<IpAddr>), ClientError> {
-        let exchange = self.exchange(&[Command::ShowServersState(backend)]).await?;
-        let reply = exchange.replies.first().map_or("", String::as_str);
-        Ok((server::parse(reply)?, exchange.local))
+    /// All servers of `backend`, or of every backend.
+    pub async fn overview(&self, backend: Option<&str>) -> Result<Overview, ClientError> {
+        let commands = [Command::ShowServersState(backend), Command::ShowInfo];
+        let exchange = self.exchange(&commands).await?;
+        let reply = |index: usize| exchange.replies.get(index).map_or("", String::as_str);
+        Ok(Overview {
+            servers: server::parse(reply(0))?,
+            process: Process::parse(reply(1)),
+            local: exchange.local,
+        })
     }
 
     /// One server's statistics; `None` when it does not exist (any more).

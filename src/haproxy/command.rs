@@ -18,6 +18,8 @@ pub enum Command<'a> {
     },
     /// The statistics of every proxy and server.
     ShowStatAll,
+    /// The process that answers.
+    ShowInfo,
     /// Changes a server's address and port.
     SetAddr(&'a str, &'a str, SocketAddr),
     /// Changes a server's administrative state.
@@ -43,6 +45,7 @@ impl Command<'_> {
         match self {
             Self::ShowServersState(_) => "show servers state",
             Self::ShowStat { .. } | Self::ShowStatAll => "show stat",
+            Self::ShowInfo => "show info",
             Self::SetAddr(..) => "set server addr",
             Self::SetState(..) => "set server state",
             Self::SetWeight(..) => "set server weight",
@@ -69,6 +72,7 @@ impl fmt::Display for Command<'_> {
             Self::ShowServersState(None) => f.write_str("show servers state"),
             Self::ShowStat { backend, server } => write!(f, "show stat {backend} 4 {server}"),
             Self::ShowStatAll => f.write_str("show stat"),
+            Self::ShowInfo => f.write_str("show info"),
             Self::SetAddr(backend, server, addr) => {
                 write!(f, "set server {backend}/{server} addr {} port {}", addr.ip(), addr.port())
             }

@@ -18,6 +18,8 @@ pub struct Haproxy {
     dir: TempDir,
     binary: PathBuf,
     child: Option<Child>,
+    /// Processes that were reloaded.
+    leaving: Vec<Child>,
     control: Control,
     /// Where its stats socket listens.
     pub stats: Port,
@@ -87,7 +89,8 @@ frontend web
         .unwrap();
         std::fs::write(dir.path().join("haproxy.cfg"), config).unwrap();
         let control = Control::Tcp(SocketAddr::from(([127, 0, 0, 1], stats.0)));
-        let mut haproxy = Self { dir, binary, child: None, control, stats, http };
+        let mut haproxy =
+            Self { dir, binary, child: None, leaving: Vec::new(), control, stats, http };
         haproxy.restart();
         haproxy
     }
@@ -100,10 +103,15 @@ frontend web
     /// Starts it again, blank but for what its configuration restores.
     pub fn restart(&mut self) {
         self.kill();
+        self.start_process(&[]);
+    }
+
+    fn start_process(&mut self, arguments: &[&str]) {
         let log = std::fs::File::create(self.dir.path().join("haproxy.log")).unwrap();
         let child = Command::new(&self.binary)
             .args(["-db", "-f"])
             .arg(self.dir.path().join("haproxy.cfg"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -118,8 +126,23 @@ frontend web
         });
     }
 
-    /// Kills it with -9.
+    /// Starts a new process, which takes no slots over; the old one ends with its last connection.
+    pub fn reload(&mut self) {
+        let old = self.child.take().unwrap();
+        self.start_process(&["-sf", &old.id().to_string()]);
+        self.leaving.push(old);
+        let pid = format!("\nPid: {}\n", self.pid());
+        eventually("the new process answers", || {
+            self.try_command("show info").is_ok_and(|info| info.contains(&pid))
+        });
+    }
+
+    /// Kills it with -9, and what a reload has left.
     pub fn kill(&mut self) {
+        for mut old in self.leaving.drain(..) {
+            old.kill().unwrap();
+            old.wait().unwrap();
+        }
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
