@@ -1,72 +1,278 @@
 //! Log lines on stderr that never hold anybody up.
+//!
+//! The agent's own, because a subscriber with spans, filters and layers, of which it uses none, holds
+//! 32 kB for as long as the container lives and is a tenth of the binary.
 
-use std::borrow::Cow;
-use std::io::{self, Write};
+use std::fmt::{self, Debug, Write as _};
+use std::io::Write as _;
 use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime};
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use crate::config::LogFormat;
 use crate::sys;
 
 /// A write of this many bytes to a pipe is taken whole or not at all (pipe(7), `PIPE_BUF`).
 const MAX_LINE: usize = 4096;
+/// What is kept free of it for the end of a line whose values are cut.
+const RESERVE: usize = 256;
 
 /// Starts logging. A second call changes nothing.
 pub fn init(level: LevelFilter, format: LogFormat) {
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(Stderr);
-    let _ = match format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).with_target(false).try_init(),
-    };
+    let _ = tracing::subscriber::set_global_default(Stderr { level, format });
 }
 
 /// Standard error, shared with the app, hence left in its blocking mode: a line is dropped when
 /// nobody empties the pipe, rather than stopping the signals and the sync with it.
-#[derive(Clone, Copy, Debug)]
-struct Stderr;
+struct Stderr {
+    level: LevelFilter,
+    format: LogFormat,
+}
 
-impl Write for Stderr {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut stderr = io::stderr();
-        if sys::is_writable(stderr.as_fd()) {
-            stderr.write_all(&fitting(line))?;
-        }
-        Ok(line.len())
+impl Subscriber for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= self.level
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut stderr = std::io::stderr();
+        if sys::is_writable(stderr.as_fd()) {
+            let _ = stderr.write_all(line(event, self.format, SystemTime::now()).as_bytes());
+        }
+    }
+
+    // There are no spans.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// `TIME LEVEL message name=value …`, or an object of the same.
+fn line(event: &Event<'_>, format: LogFormat, now: SystemTime) -> String {
+    let level = event.metadata().level();
+    let now = Timestamp(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let start = match format {
+        LogFormat::Text => format!("{now} {level:>5}"),
+        LogFormat::Json => format!(r#"{{"timestamp":"{now}","level":"{level}""#),
+    };
+    let mut line = Line { text: start, format };
+    event.record(&mut line);
+    if format == LogFormat::Json {
+        line.text.push('}');
+    }
+    line.text.push('\n');
+    line.text
+}
+
+struct Line {
+    text: String,
+    format: LogFormat,
+}
+
+impl Line {
+    /// A field whose value is written as it is: a number, say.
+    fn plain(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        self.name(field);
+        let _ = self.text.write_fmt(value);
+    }
+
+    /// A field whose value is text.
+    fn words(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let quote = if self.format == LogFormat::Json { "\"" } else { "" };
+        self.name(field);
+        self.text.push_str(quote);
+        let _ = self.write_fmt(value);
+        self.text.push_str(quote);
+    }
+
+    fn name(&mut self, field: &Field) {
+        let name = field.name();
+        let _ = match self.format {
+            LogFormat::Text if name == "message" => write!(self.text, " "),
+            LogFormat::Text => write!(self.text, " {name}="),
+            LogFormat::Json => write!(self.text, ",\"{name}\":"),
+        };
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.words(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match self.format {
+            LogFormat::Text => self.words(field, format_args!("{value:?}")),
+            LogFormat::Json => self.words(field, format_args!("{value}")),
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field, format_args!("{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field, format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field, format_args!("{value}"));
+    }
+}
+
+/// Values, cut where a line is full, and without what would break a line or drive a terminal.
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            if self.text.len() >= MAX_LINE - RESERVE {
+                break;
+            }
+            match (char, self.format) {
+                ('"' | '\\', LogFormat::Json) => self.text.extend(['\\', char]),
+                (_, LogFormat::Json) if char.is_control() => {
+                    write!(self.text, "\\u{:04x}", u32::from(char))?;
+                }
+                _ if char.is_control() => self.text.extend(char.escape_default()),
+                _ => self.text.push(char),
+            }
+        }
         Ok(())
     }
 }
 
-/// The line, cut where it is too long.
-fn fitting(line: &[u8]) -> Cow<'_, [u8]> {
-    match line.get(..MAX_LINE) {
-        Some([start @ .., _]) if line.len() > MAX_LINE => [start, b"\n"].concat().into(),
-        _ => line.into(),
+/// Since 1970, displayed in UTC as RFC 3339 has it.
+struct Timestamp(Duration);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (year, month, day) = date(seconds / 86_400);
+        let [hours, minutes, seconds] = [seconds / 3600 % 24, seconds / 60 % 60, seconds % 60];
+        let micros = self.0.subsec_micros();
+        write!(f, "{year}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{micros:06}Z")
     }
 }
 
-impl MakeWriter<'_> for Stderr {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        *self
+/// Year, month and day, so many days after the first of January 1970.
+fn date(mut days: u64) -> (u64, usize, u64) {
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
     }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// Keeps the lines that it is given.
+    struct Kept(LogFormat, Arc<Mutex<Vec<String>>>);
+
+    impl Subscriber for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn event(&self, event: &Event<'_>) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_709_210_096_000_042);
+            self.1.lock().unwrap().push(line(event, self.0, now));
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+        let lines = Arc::default();
+        tracing::subscriber::with_default(Kept(format, Arc::clone(&lines)), log);
+        lines.lock().unwrap().concat()
+    }
 
     #[test]
-    fn a_line_that_is_cut_still_ends() {
-        let line = |length: usize| [vec![b'x'; length - 1], vec![b'\n']].concat();
-        for length in [1, MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 2 * MAX_LINE] {
-            assert_eq!(*fitting(&line(length)), line(length.min(MAX_LINE)));
+    fn text_has_time_level_message_and_fields() {
+        let line = logged(LogFormat::Text, || {
+            tracing::info!(slot = %"node7", error = "no \"way\"", slots = 3, "in rotation");
+        });
+        let fields = r#"slot=node7 error="no \"way\"" slots=3"#;
+        assert_eq!(line, format!("2024-02-29T12:34:56.000042Z  INFO in rotation {fields}\n"));
+    }
+
+    #[test]
+    fn json_is_one_object_with_types() {
+        let line = logged(LogFormat::Json, || {
+            tracing::warn!(slot = %"a\"b\\c\n\u{1b}", slots = 3_usize, up = true, at = ?Some(1), "full");
+        });
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "timestamp": "2024-02-29T12:34:56.000042Z", "level": "WARN", "message": "full",
+                "slot": "a\"b\\c\n\u{1b}", "slots": 3, "up": true, "at": "Some(1)",
+            })
+        );
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "one line");
+    }
+
+    #[test]
+    fn a_value_cannot_begin_a_line_or_drive_a_terminal() {
+        let line = logged(LogFormat::Text, || tracing::info!("a\nb \u{1b}[31m{}", "c\r"));
+        assert!(line.ends_with("INFO a\\nb \\u{1b}[31mc\\r\n"), "{line}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_stays_whole() {
+        let long = "\u{1}ä\"".repeat(2000);
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let line = logged(format, || tracing::info!(%long, slots = 3, "m"));
+            assert!(line.len() <= MAX_LINE && line.ends_with('\n'), "{} bytes", line.len());
+            let whole = serde_json::from_str::<serde_json::Value>(&line).is_ok();
+            assert_eq!(whole, format == LogFormat::Json);
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (days, expected) in [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (789, (1972, 2, 29)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (20_819, (2027, 1, 1)),
+            (20_818, (2026, 12, 31)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(date(days), expected);
         }
     }
 }
