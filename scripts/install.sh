@@ -64,6 +64,11 @@ need_docker() {
   return 1
 }
 
+# at_least WANTED VERSION: whether VERSION is that or later.
+at_least() {
+  [ "$(printf '%s\n' "$1" "$2" | sort -V | sed -n 1p)" = "$1" ]
+}
+
 # need_rust: cargo, of at least the version that Cargo.toml asks for.
 need_rust() {
   PATH="$PATH:$HOME/.cargo/bin"
@@ -79,7 +84,7 @@ need_rust() {
     fi
     have=$(cargo --version | cut -d' ' -f2)
   fi
-  if [ "$(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1)" != "$wanted" ]; then
+  if ! at_least "$wanted" "$have"; then
     echo "Rust $wanted or later is needed, this is $have: run rustup update" >&2
     return 1
   fi

@@ -3,6 +3,7 @@
 //! With TLS on, not a byte is sent to a server that has not proved who it is. The PEM files are
 //! watched by their stamps, so that rotated certificates are taken up by the next connection.
 
+mod provider;
 mod refusal;
 mod ticket;
 
@@ -16,13 +17,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
 use crate::config::TlsFiles;
+use provider::provider;
 pub(super) use refusal::{Refusal, refusal};
 use ticket::Ticket;
 
@@ -159,7 +160,7 @@ fn read(files: &TlsFiles) -> Result<ClientConfig, Vec<String>> {
             return Err(complaints.into_iter().flatten().collect());
         }
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| vec![format!("HAPROXY_TLS_CA cannot be used: {error}")])?
         .with_root_certificates(roots);
