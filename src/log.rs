@@ -23,17 +23,29 @@ const RESERVE: usize = 256;
 
 /// Starts logging. A second call changes nothing.
 pub fn init(level: LevelFilter, format: LogFormat) {
-    let _ = tracing::subscriber::set_global_default(Stderr { level, format });
+    let _ = tracing::subscriber::set_global_default(Logger { level, format, write: to_stderr });
 }
 
-/// Standard error, shared with the app, hence left in its blocking mode: a line is dropped when
+/// Standard error is shared with the app, hence left in its blocking mode: a line is dropped when
 /// nobody empties the pipe, rather than stopping the signals and the sync with it.
-struct Stderr {
-    level: LevelFilter,
-    format: LogFormat,
+fn to_stderr(line: &str) {
+    let mut stderr = std::io::stderr();
+    if sys::is_writable(stderr.as_fd()) {
+        let _ = stderr.write_all(line.as_bytes());
+    }
 }
 
-impl Subscriber for Stderr {
+/// Gives lines to `write`, one at a time.
+pub struct Logger<W> {
+    /// The least important level that is written.
+    pub level: LevelFilter,
+    /// Shape of the lines.
+    pub format: LogFormat,
+    /// Where they go.
+    pub write: W,
+}
+
+impl<W: Fn(&str) + 'static> Subscriber for Logger<W> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_event() && *metadata.level() <= self.level
     }
@@ -43,10 +55,7 @@ impl Subscriber for Stderr {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut stderr = std::io::stderr();
-        if sys::is_writable(stderr.as_fd()) {
-            let _ = stderr.write_all(line(event, self.format, SystemTime::now()).as_bytes());
-        }
+        (self.write)(&line(event, self.format, SystemTime::now()));
     }
 
     // There are no spans.
@@ -192,30 +201,13 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// Keeps the lines that it is given.
-    struct Kept(LogFormat, Arc<Mutex<Vec<String>>>);
-
-    impl Subscriber for Kept {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn event(&self, event: &Event<'_>) {
-            let now = SystemTime::UNIX_EPOCH + Duration::from_micros(1_709_210_096_000_042);
-            self.1.lock().unwrap().push(line(event, self.0, now));
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
     fn logged(format: LogFormat, log: impl FnOnce()) -> String {
-        let lines = Arc::default();
-        tracing::subscriber::with_default(Kept(format, Arc::clone(&lines)), log);
-        lines.lock().unwrap().concat()
+        let lines = Arc::<Mutex<String>>::default();
+        let kept = Arc::clone(&lines);
+        let write = move |line: &str| kept.lock().unwrap().push_str(line);
+        let logger = Logger { level: LevelFilter::TRACE, format, write };
+        tracing::subscriber::with_default(logger, log);
+        lines.lock().unwrap().clone()
     }
 
     #[test]
@@ -224,7 +216,9 @@ mod tests {
             tracing::info!(slot = %"node7", error = "no \"way\"", slots = 3, "in rotation");
         });
         let fields = r#"slot=node7 error="no \"way\"" slots=3"#;
-        assert_eq!(line, format!("2024-02-29T12:34:56.000042Z  INFO in rotation {fields}\n"));
+        let (time, rest) = line.split_once("  ").unwrap();
+        assert_eq!(time.len(), "2024-02-29T12:34:56.000042Z".len());
+        assert_eq!(rest, format!("INFO in rotation {fields}\n"));
     }
 
     #[test]
@@ -232,11 +226,12 @@ mod tests {
         let line = logged(LogFormat::Json, || {
             tracing::warn!(slot = %"a\"b\\c\n\u{1b}", slots = 3_usize, up = true, at = ?Some(1), "full");
         });
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(value["timestamp"].take().is_string());
         assert_eq!(
             value,
             serde_json::json!({
-                "timestamp": "2024-02-29T12:34:56.000042Z", "level": "WARN", "message": "full",
+                "timestamp": null, "level": "WARN", "message": "full",
                 "slot": "a\"b\\c\n\u{1b}", "slots": 3, "up": true, "at": "Some(1)",
             })
         );
@@ -258,6 +253,12 @@ mod tests {
             let whole = serde_json::from_str::<serde_json::Value>(&line).is_ok();
             assert_eq!(whole, format == LogFormat::Json);
         }
+    }
+
+    #[test]
+    fn times_are_as_rfc_3339_has_them() {
+        let time = Timestamp(Duration::from_micros(1_709_210_096_000_042));
+        assert_eq!(time.to_string(), "2024-02-29T12:34:56.000042Z");
     }
 
     #[test]

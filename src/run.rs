@@ -43,7 +43,11 @@ pub fn run(
         options.environment.push(("NOTIFY_SOCKET".into(), Some(notify.address().into())));
     }
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let ended = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let ended = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_io_events_per_tick(64)
+        .build()
+    {
         Ok(runtime) => {
             let life = Container::new(&mut supervisor, config);
             let ended =

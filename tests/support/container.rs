@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use berth::config::Config;
+use berth::config::{Config, LogFormat};
 use berth::dns::config::DnsConfig;
+use berth::log::Logger;
 use berth::register::{Channels, Desired, Identity, Report, Standing, Want};
 use berth::resolve::Resolver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tracing::level_filters::LevelFilter;
 
 use super::bind::{Bind, ZONE};
 
@@ -130,38 +132,24 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Log lines of this thread, in memory.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<String>>);
 
 impl Log {
     /// Takes what is logged from now on, at every level, until the guard is dropped.
     pub fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        let kept = log.clone();
+        let write = move |line: &str| kept.0.lock().unwrap().push_str(line);
+        let (level, format) = (LevelFilter::TRACE, LogFormat::Text);
+        (log, tracing::subscriber::set_default(Logger { level, format, write }))
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        self.0.lock().unwrap().clone()
     }
 
     /// How many lines have this in them.
     pub fn count(&self, part: &str) -> usize {
         self.text().lines().filter(|line| line.contains(part)).count()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
