@@ -157,9 +157,7 @@ impl Me<'_> {
     }
 
     fn claim(&self, slots: &[&Server], now: Duration) -> Step {
-        if let Some(slot) = self.memory.claim_in_progress(now)
-            && slots.iter().any(|server| server.name == slot && self.is_free(server))
-        {
+        if slots.iter().any(|slot| self.memory.awaits(slot, now)) {
             return Step::Settle;
         }
         let candidates = || slots.iter().copied().filter(|slot| self.may_claim(slot));
@@ -168,6 +166,7 @@ impl Me<'_> {
             .min_by_key(|(chance, slot)| (*chance, self.rank(slot)));
         match best {
             Some((_, slot)) => Step::Claim { slot: slot.clone(), endpoint: self.endpoint },
+            None if self.memory.is_in_doubt(now) => Step::Settle,
             None => Step::Full { slots: candidates().count() },
         }
     }

@@ -18,11 +18,14 @@ pub struct Memory {
     held: Option<Arc<str>>,
     /// The slot whose weight an operator set to 0, before whatever he does next.
     left: Option<Arc<str>>,
-    /// The slot that I wrote a claim on and have not seen in rotation since, and when.
-    claiming: Option<(Arc<str>, Duration)>,
+    /// The slot that I wrote a claim on and have not seen in rotation since, whom I took it from,
+    /// and when.
+    claiming: Option<(Arc<str>, Option<SocketAddr>, Duration)>,
     attempts: u8,
     /// The address that the template gives to its slots, and whether several show it now.
     template: Option<(SocketAddr, bool)>,
+    /// The address that a few slots show, as the template's would, and since when.
+    likeness: Option<(SocketAddr, Duration)>,
     /// What should not last, others' claims in progress and ghosts, and since when it is seen.
     passing: BTreeMap<(Arc<str>, SocketAddr, bool), Duration>,
 }
@@ -38,7 +41,7 @@ impl Memory {
         now: Duration,
     ) {
         let slots: Vec<_> = servers.iter().filter(|server| is_slot(server)).collect();
-        let shared = shared_endpoint(&slots).map(|endpoint| (endpoint, true));
+        let shared = self.shared_endpoint(&slots, mine, now).map(|endpoint| (endpoint, true));
         self.template = shared.or(self.template.map(|(endpoint, _)| (endpoint, false)));
         let seen = std::mem::take(&mut self.passing);
         self.passing = slots
@@ -57,12 +60,32 @@ impl Memory {
             .collect();
     }
 
+    /// The endpoint that the template gives to its slots, when many of them show it, or a few for
+    /// long enough: for a moment a few may show an agent's, when it gives them back and HAProxy
+    /// applies that late.
+    fn shared_endpoint(
+        &mut self,
+        slots: &[&Server],
+        mine: SocketAddr,
+        now: Duration,
+    ) -> Option<SocketAddr> {
+        let before = self.likeness.take();
+        let (endpoint, count) = shared_endpoint(slots)?;
+        let nowhere = self.former.is_none() && self.claiming.is_none();
+        if self.template_is(endpoint) || count > FEW || (endpoint == mine && nowhere) {
+            return Some(endpoint);
+        }
+        let since = before.filter(|(like, _)| *like == endpoint).map_or(now, |(_, since)| since);
+        self.likeness = Some((endpoint, since));
+        (now.saturating_sub(since) >= SETTLING).then_some(endpoint)
+    }
+
     /// Notes that a step is about to be taken; whether it succeeds may never be known.
     pub fn will(&mut self, step: &Step, now: Duration) {
         match step {
             Step::Claim { slot, .. } => {
                 self.attempts = self.attempts.wrapping_add(1);
-                self.claiming = Some((Arc::clone(&slot.name), now));
+                self.claiming = Some((Arc::clone(&slot.name), self.shown(slot), now));
                 // Whoever is seen there next has come anew.
                 self.passing.retain(|(name, _, _), _| *name != slot.name);
                 self.held = None;
@@ -106,12 +129,30 @@ impl Memory {
     }
 
     pub(super) fn is_claiming(&self, slot: &Server) -> bool {
-        self.claiming.as_ref().is_some_and(|(name, _)| *name == slot.name)
+        self.claiming.as_ref().is_some_and(|(name, ..)| *name == slot.name)
     }
 
-    pub(super) fn claim_in_progress(&self, now: Duration) -> Option<Arc<str>> {
-        let (slot, since) = self.claiming.as_ref()?;
-        (now.saturating_sub(*since) < SETTLING).then(|| Arc::clone(slot))
+    /// Whether I claimed this slot a moment ago and nobody has got it: it is empty, or shows whom I
+    /// took it from.
+    pub(super) fn awaits(&self, slot: &Server, now: Duration) -> bool {
+        self.claiming.as_ref().is_some_and(|(name, from, since)| {
+            let shows = self.shown(slot);
+            let still = shows.is_none() || shows == *from;
+            *name == slot.name && still && now.saturating_sub(*since) < SETTLING
+        })
+    }
+
+    /// What a slot shows; nothing when that is known to be no container's address.
+    fn shown(&self, slot: &Server) -> Option<SocketAddr> {
+        let empty = |at: &SocketAddr| at.ip().is_unspecified() || self.template_is(*at);
+        slot.endpoint().filter(|endpoint| !empty(endpoint))
+    }
+
+    /// Whether a few slots may be as empty as the template made them; it will soon be known.
+    pub(super) fn is_in_doubt(&self, now: Duration) -> bool {
+        self.likeness.is_some_and(|(like, since)| {
+            !self.template_is(like) && now.saturating_sub(since) < SETTLING
+        })
     }
 
     pub(super) fn attempts(&self) -> u8 {
@@ -130,7 +171,10 @@ impl Memory {
     /// Lets [`SETTLING`] pass.
     #[cfg(test)]
     pub(super) fn settle(&mut self) {
-        if let Some((_, since)) = &mut self.claiming {
+        if let Some((.., since)) = &mut self.claiming {
+            *since = Duration::ZERO;
+        }
+        if let Some((_, since)) = &mut self.likeness {
             *since = Duration::ZERO;
         }
     }
@@ -163,9 +207,12 @@ impl Memory {
     }
 }
 
-/// The endpoint that the template gives to its slots, when enough of them show it. An agent's own
-/// may be on several for a moment, when HAProxy took its commands late, but never in this way.
-fn shared_endpoint(slots: &[&Server]) -> Option<SocketAddr> {
+/// So many slots may show one endpoint for a moment and not be the template's.
+const FEW: usize = 4;
+
+/// The endpoint that most slots share, and how many show it. A few in rotation are an agent's own:
+/// it may be on several for a moment, when HAProxy took its commands late.
+fn shared_endpoint(slots: &[&Server]) -> Option<(SocketAddr, usize)> {
     #[derive(Default)]
     struct Count {
         all: usize,
@@ -181,10 +228,8 @@ fn shared_endpoint(slots: &[&Server]) -> Option<SocketAddr> {
     }
     counts
         .into_iter()
-        .filter(|(_, count)| match count.in_rotation {
-            0 => count.all > 1,
-            _ => count.all > 4,
-        })
-        .max_by_key(|(_, count)| count.all)
-        .map(|(endpoint, _)| endpoint)
+        .map(|(endpoint, count)| (endpoint, if count.in_rotation > 0 { FEW } else { 1 }, count.all))
+        .filter(|(_, least, all)| all > least)
+        .max_by_key(|(_, _, all)| *all)
+        .map(|(endpoint, _, all)| (endpoint, all))
 }

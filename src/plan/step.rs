@@ -9,7 +9,8 @@ use crate::haproxy::{Command, Server, ServerState};
 pub enum Step {
     /// The read is too old to act upon.
     Reread,
-    /// A claim was written a moment ago and does not show yet: read again.
+    /// A claim was written a moment ago and does not show yet, or what looks empty may be so only
+    /// for a moment: read again.
     Settle,
     /// Write my address on this slot, marked with weight 0, and read again.
     Claim {

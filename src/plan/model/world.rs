@@ -195,7 +195,7 @@ impl World {
                 && self.queue.iter().any(|(_, shows, by)| (*shows, *by) == (Shows::Unspecified, i));
             events.extend((!releasing).then_some(Event::Agent(i)));
             // SETTLING is longer than an address takes to be applied.
-            let settles = self.queue.is_empty() && self.waits_for_its_claim(agent);
+            let settles = self.queue.is_empty() && self.waits(agent);
             events.extend(settles.then_some(Event::Settle(i)));
         }
         events.extend((!self.queue.is_empty()).then_some(Event::Apply));
@@ -208,12 +208,18 @@ impl World {
         self.agents[i].line.is_some() || self.strays.iter().any(|line| line.agent == i)
     }
 
-    fn waits_for_its_claim(&self, agent: &Agent) -> bool {
-        let claim = agent.memory.claim_in_progress(NOW);
-        let empty = |s: usize| !matches!(self.slots[s].shows, Shows::Agent(_));
-        agent.line.is_none()
-            && claim
-                .is_some_and(|claim| (0..self.slots.len()).any(|s| name(s) == claim && empty(s)))
+    /// Whether an agent waits for its claim to show, or for what it is unsure of.
+    fn waits(&self, agent: &Agent) -> bool {
+        let awaits = |(s, slot)| agent.memory.awaits(&server(s, slot), NOW);
+        let waits = agent.memory.is_in_doubt(NOW) || self.slots.iter().enumerate().any(awaits);
+        agent.line.is_none() && waits
+    }
+
+    /// Whether no line is half done; one that gives a slot back is not before its address shows.
+    fn is_between_lines(&self) -> bool {
+        let begun = |agent: &Agent| agent.line.as_ref().is_some_and(|line| line.begun);
+        let back = |(_, shows, _): &(usize, Shows, usize)| *shows == Shows::Unspecified;
+        !self.agents.iter().any(begun) && !self.queue.iter().any(back)
     }
 
     /// All that else can happen.
@@ -225,7 +231,7 @@ impl World {
                 events.extend(setup.kinds.contains(&Kind::Crash).then_some(Event::Start(i)));
                 continue;
             }
-            let hasty = fault(Kind::Timeout) && self.waits_for_its_claim(agent);
+            let hasty = fault(Kind::Timeout) && self.waits(agent);
             events.extend(hasty.then_some(Event::Hasten(i)));
             events.extend(fault(Kind::Crash).then_some(Event::Crash(i)));
             events.extend((fault(Kind::Stop) && agent.wants).then_some(Event::Stop(i)));
@@ -237,9 +243,7 @@ impl World {
             events.push(Event::Restart(Restored::Nothing));
             match self.saved {
                 // Whoever saves the state in the middle of a line has bad luck.
-                None if self.agents.iter().all(|a| a.line.as_ref().is_none_or(|l| !l.begun)) => {
-                    events.push(Event::Save);
-                }
+                None if self.is_between_lines() => events.push(Event::Save),
                 None => {}
                 Some(_) => events
                     .extend([Restored::Everything, Restored::AllButAddresses].map(Event::Restart)),
@@ -409,7 +413,11 @@ impl World {
         for (s, write) in &writes {
             self.may_write(i, *s)?;
             let claims = *write == Write::Addr(Shows::Agent(i));
-            if claims && setup.faults == 0 && self.queue.iter().any(|(_, _, by)| *by == i) {
+            // One that somebody else has got meanwhile is lost.
+            let under_way = |(at, _, by): &(usize, Shows, usize)| {
+                *by == i && !matches!(self.slots[*at].shows, Shows::Agent(_))
+            };
+            if claims && setup.faults == 0 && self.queue.iter().any(under_way) {
                 return Err("a second slot is claimed while the first is on its way");
             }
         }
@@ -463,8 +471,9 @@ impl World {
                     slot.operator = false;
                     slot.checked |= admin == Admin::Ready;
                     slot.admin = admin;
-                    let empty = !matches!(slot.shows, Shows::Agent(_));
-                    if admin == Admin::Ready && empty && calm {
+                    let coming =
+                        |(at, _, by): &(usize, Shows, usize)| (*at, *by) == (s, line.agent);
+                    if admin == Admin::Ready && setup.faults == 0 && self.queue.iter().any(coming) {
                         return Err("an empty slot is made ready");
                     }
                 }
