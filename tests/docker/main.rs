@@ -15,6 +15,7 @@ macro_rules! on_each_haproxy {
     };
 }
 
+mod faults;
 mod image;
 mod life;
 mod network;

@@ -259,7 +259,8 @@ pub fn faketime() -> Option<String> {
     paths.find(|path| path.exists()).map(|path| path.display().to_string())
 }
 
-fn zone_file(addr: SocketAddr) -> String {
+/// A zone with its server at this address.
+pub fn zone_file(addr: SocketAddr) -> String {
     format!(
         "$TTL 60\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns.{ZONE}.\nns A {}\n",
         addr.ip()

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use super::bind::{self, KEY, ZONE};
 use super::control::{Control, is_ready};
 use super::eventually;
 use super::haproxy::http_get;
@@ -70,6 +71,11 @@ impl Site {
         let bits = berth::random::bits();
         let subnet = format!("fd77:{:x}:{:x}::/64", bits & 0xffff, (bits >> 16) & 0xffff);
         self.network_with(name, &["--ipv6", "--subnet", &subnet])
+    }
+
+    /// One that leads nowhere else.
+    pub fn internal_network(&self, name: &str) -> Network {
+        self.network_with(name, &["--internal"])
     }
 
     fn network_with(&self, name: &str, options: &[&str]) -> Network {
@@ -156,6 +162,63 @@ impl Drop for Site {
                 let _ = try_docker(&["network", "rm", &id]);
             }
         }
+    }
+}
+
+/// A container with BIND.
+pub struct Dns {
+    pub container: Container,
+    ip: String,
+}
+
+impl Dns {
+    /// One that lets the key update its zone.
+    pub fn start(site: &Site, network: &Network) -> Self {
+        let (dir, ip) = (site.dir("bind"), network.ip(53));
+        let write = |name: &str, text: String| std::fs::write(format!("{dir}/{name}"), text);
+        write("key.conf", bind::make_key("hmac-sha256", KEY)).unwrap();
+        write("zone.db", bind::zone_file(SocketAddr::new(ip.parse().unwrap(), 53))).unwrap();
+        let conf = format!(
+            "options {{ directory \"/bind\"; recursion no; pid-file none; session-keyfile none; }};\n\
+             controls {{ }};\ninclude \"key.conf\";\n\
+             zone \"{ZONE}\" {{ type primary; file \"zone.db\"; \
+             update-policy {{ grant {KEY} zonesub ANY; }}; }};\n"
+        );
+        write("named.conf", conf).unwrap();
+        let volume = format!("{dir}:/bind");
+        let options = ["--network", &network.name, "--ip", &ip, "--volume", &volume];
+        let container = site.run("bind", &options, image("bind"), &["/bind/named.conf"]);
+        let dns = Self { container, ip };
+        eventually("BIND answers", || {
+            assert!(dns.container.is_running(), "no BIND:\n{}", dns.container.log());
+            !dns.dig("SOA").is_empty()
+        });
+        dns
+    }
+
+    /// A container that registers there as well, as `app`.
+    pub fn registers<'a>(&self, app: App<'a>) -> App<'a> {
+        let key = self.container.inspect("{{range .Mounts}}{{.Source}}{{end}}") + "/key.conf";
+        let key = std::fs::read_to_string(key).unwrap();
+        app.env("DNS_SERVER", &self.ip)
+            .env("DNS_ZONE", ZONE)
+            .env("DNS_NAME", "app")
+            .env("DNS_TSIG_KEY", format!("hmac-sha256:{KEY}:{}", bind::secret_in(&key)))
+    }
+
+    /// The addresses of `app`, sorted.
+    pub fn addresses(&self) -> Vec<String> {
+        self.dig("A")
+    }
+
+    fn dig(&self, rtype: &str) -> Vec<String> {
+        let name = if rtype == "A" { format!("app.{ZONE}") } else { ZONE.to_owned() };
+        let server = SocketAddr::new(self.ip.parse().unwrap(), 53);
+        let answer = bind::dig(server, &["+short", &name, rtype]);
+        let mut lines: Vec<_> =
+            answer.lines().filter(|line| !line.starts_with(";;")).map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 }
 

@@ -17,6 +17,7 @@ pub mod haproxy;
 pub mod load;
 pub mod namespace;
 pub mod tls;
+pub mod weather;
 
 /// Longest wait for anything that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
