@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, jitter};
 use crate::config::{AppConfig, HaproxyConfig};
-use crate::haproxy::{Client, ClientError, Endpoint, Overview, Process, Server, Tls};
+use crate::haproxy::{Client, ClientError, Endpoint, Overview, Process, Server, ServerStat, Tls};
 use crate::plan::{Me, Memory, Step, View, plan};
 use crate::random;
 use crate::register::{Channels, Desired, Standing, Want};
@@ -131,8 +131,10 @@ struct Registrar {
     /// verified since.
     held: Option<(Server, u32)>,
     scrubbed: bool,
-    /// HAProxy may have requests for the app: a slot has been in rotation since it last had none.
+    /// HAProxy may have requests for the app: a slot has been in rotation and is not given back.
     flowing: bool,
+    /// Slots that were given back a moment ago, perhaps with requests that are not done.
+    emptying: Vec<Server>,
     /// The process that answered last.
     process: Option<Process>,
     /// When it took over from another one that may have requests for the app, by `started`.
@@ -157,6 +159,7 @@ impl Registrar {
             held: None,
             scrubbed: false,
             flowing: false,
+            emptying: Vec::new(),
             process: None,
             replaced_at: None,
             backoff,
@@ -322,6 +325,9 @@ impl Registrar {
             }
             Step::Release(releases) => {
                 self.notices.released(releases);
+                if desired == Desired::Absent && self.flowing {
+                    self.emptying = releases.iter().map(|release| release.slot.clone()).collect();
+                }
                 // Nothing is given back before a read shows it; until then nobody may leave.
                 let standing = match desired {
                     Desired::Serving => Standing::Absent,
@@ -333,15 +339,41 @@ impl Registrar {
                 self.notices.full(*slots);
                 (Standing::Absent, self.backoff.next(random::fraction()))
             }
-            Step::Nothing => (Standing::Absent, self.settings.sync_interval),
+            Step::Nothing => match self.still_running(desired).await? {
+                0 => (Standing::Absent, self.settings.sync_interval),
+                sessions => (Standing::Draining { sessions }, DRAIN_POLL),
+            },
         };
-        if desired == Desired::Draining && matches!(standing, Standing::Idle | Standing::Absent) {
-            if let Some(left) = self.unseen() {
-                return Ok((Standing::Draining { sessions: 0 }, left));
-            }
-            self.flowing = false;
+        if desired == Desired::Draining
+            && matches!(standing, Standing::Idle | Standing::Absent)
+            && let Some(left) = self.unseen()
+        {
+            return Ok((Standing::Draining { sessions: 0 }, left));
         }
         Ok((standing, wait))
+    }
+
+    /// Requests on the slots that were given back, until others claim them: clients that stick to a
+    /// server (cookies, stick tables) are sent there even while it drains, up to its last moment.
+    async fn still_running(&mut self, desired: Desired) -> Result<u64, ClientError> {
+        if desired != Desired::Absent {
+            return Ok(0);
+        }
+        let mut sessions = 0;
+        if !self.settings.drain_timeout.is_zero() {
+            for slot in &self.emptying {
+                let stat = self.client.stat(&slot.backend, slot.id).await?;
+                let empty = |stat: &ServerStat| {
+                    stat.endpoint.is_none_or(|endpoint| endpoint.ip().is_unspecified())
+                };
+                sessions += stat.filter(empty).map_or(0, |stat| stat.sessions);
+            }
+        }
+        if sessions == 0 {
+            self.emptying.clear();
+            self.flowing = false;
+        }
+        Ok(sessions)
     }
 
     fn note_process(&mut self, process: Option<Process>) {

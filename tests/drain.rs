@@ -118,6 +118,23 @@ fn a_request_that_waits_for_the_server_is_served_too() {
 }
 
 #[test]
+fn a_client_that_sticks_to_the_server_is_served_up_to_the_last_moment() {
+    for binary in versions() {
+        let stick = "stick-table type ip size 1k\n  stick on src\n  retries 0";
+        let proxies = format!("backend webapp\n  {stick}\n  {ARTICLE}\n");
+        let haproxy = Haproxy::with_config(binary, &proxies);
+        let (mut agent, _) = serving(&haproxy, &[("DRAIN_TIMEOUT", "1s")]);
+        let request = request(&haproxy, 900);
+        agent.signal("TERM");
+        eventually("draining", || haproxy.ready().is_empty());
+        // HAProxy sends it there all the same, and it is not done when the drain is over.
+        assert_eq!(haproxy.get("/sleep/1200"), "hello from one\n");
+        assert_eq!(request.join().unwrap(), "hello from one\n");
+        assert_eq!(agent.wait(), 143);
+    }
+}
+
+#[test]
 fn requests_of_a_process_that_was_reloaded_have_the_drains_time_too() {
     for binary in versions() {
         // Before the stop, and in the middle of the drain.
