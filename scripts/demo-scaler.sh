@@ -15,7 +15,6 @@ name=demo-$$
 work=$(mktemp -d)
 haproxy_pid= scaler_pid= calm_pid= peak_pid=
 clean_up() {
-  trap - EXIT
   trap '' INT TERM
   local pid containers
   for pid in $calm_pid $peak_pid $scaler_pid; do kill "$pid" 2>/dev/null || true; done
@@ -28,8 +27,10 @@ clean_up() {
   [ -z "$haproxy_pid" ] || kill -9 "$haproxy_pid" 2>/dev/null || true
   rm -rf "$work"
 }
-# Bash runs it on SIGINT and SIGTERM too.
+# Bash runs it on SIGTERM too. On Ctrl-C what runs just then fails, or the next step ends it all: left
+# to itself, bash now and then ends without cleaning up, and a trap that exits cuts it short.
 trap clean_up EXIT
+trap 'interrupted=1' INT
 
 fail() { printf '%s\n' "$1" >&2 && tail -n 20 "$work"/*.log >&2 && exit 1; }
 

@@ -14,7 +14,6 @@ work=$(mktemp -d)
 declare -A pids=()
 haproxy_pid=
 clean_up() {
-  trap - EXIT
   trap '' INT TERM
   local pid
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -22,16 +21,20 @@ clean_up() {
   [ -z "$haproxy_pid" ] || kill -9 "$haproxy_pid" 2>/dev/null || true
   rm -rf "$work"
 }
-# Bash runs it on SIGINT and SIGTERM too.
+# Bash runs it on SIGTERM too. On Ctrl-C what runs just then fails, or the next step ends it all: left
+# to itself, bash now and then ends without cleaning up, and a trap that exits cuts it short.
 trap clean_up EXIT
+trap 'interrupted=1' INT
 
 build_hello "$work/hello"
-stats=$(port 9999) http=$(port 8080)
-stats_at=127.0.0.1/$stats
+# Loopback addresses of its own, so that several may run at once.
+net=127.0.$(($$ % 250 + 1))
+stats=$(port 9999 "$net.1") http=$(port 8080 "$net.1") app=$(port 3128 "$net.11")
+stats_at=$net.1/$stats
 
 requests() {
   local answers
-  answers=$(for _ in $(seq 12); do curl -s --max-time 5 "http://127.0.0.1:$http/" || echo "no answer"; done)
+  answers=$(for _ in $(seq 12); do curl -s --max-time 5 "http://$net.1:$http/" || echo "no answer"; done)
   sort <<<"$answers" | uniq -c | awk '{ n = $1; $1 = ""; printf "  %2d ×%s\n", n, $0 }'
 }
 
@@ -39,6 +42,7 @@ requests() {
 rotation() {
   local deadline=$(($(now) + 15000))
   until [ "$(in_rotation)" = "$1" ]; do
+    unless_interrupted
     [ "$(now)" -lt "$deadline" ] || { echo "not within 15 seconds: $1 slots in rotation" >&2 && cat "$work"/*.log >&2 && exit 1; }
     sleep 0.01
   done
@@ -46,12 +50,12 @@ rotation() {
 
 # start_app NAME ADDRESS: as `docker run` would, each on an address of its own.
 start_app() {
-  NAME=$1 ADDR=$2 APP_ADDR=$2 HAPROXY_SERVER=127.0.0.1 HAPROXY_PORT=$stats NODE_COUNT=100 \
+  NAME=$1 ADDR=$2 APP_ADDR=$2 PORT=$app HAPROXY_SERVER=$net.1 HAPROXY_PORT=$stats NODE_COUNT=100 \
     dist/berth "$work/hello" 2>>"$work/$1.log" &
   pids[$1]=$!
 }
 
-sed -e "s/127.0.0.1:9999/127.0.0.1:$stats/" -e "s/127.0.0.1:8080/127.0.0.1:$http/" \
+sed -e "s/127.0.0.1:9999/$net.1:$stats/" -e "s/127.0.0.1:8080/$net.1:$http/" -e "s/:3128/:$app/" \
   -e "s|/var/lib/haproxy/server-state|$work/server-state|" examples/haproxy.cfg >"$work/haproxy.cfg"
 printf '1\n' >"$work/server-state"
 
@@ -60,11 +64,11 @@ start_haproxy "$work/haproxy.cfg" "$work/haproxy.log"
 slots
 
 step "2. Three containers start. Each finds its slot by itself:"
-run "HAPROXY_SERVER=127.0.0.1 HAPROXY_PORT=$stats NODE_COUNT=100 berth hello"
+run "HAPROXY_SERVER=$net.1 HAPROXY_PORT=$stats NODE_COUNT=100 berth hello"
 began=$(now)
-start_app alice 127.0.0.11
-start_app bob 127.0.0.12
-start_app carol 127.0.0.13
+start_app alice "$net.11"
+start_app bob "$net.12"
+start_app carol "$net.13"
 rotation 3
 echo "  in rotation after $(($(now) - began)) ms"
 slots

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Sourced by the other scripts: installs what they need and is missing. Knows Debian and Ubuntu.
 
+# Bash itself goes on after a Ctrl-C when the command that it waits for took it and ended by itself.
+trap 'exit 130' INT
+
 # as_root COMMAND…: as we are when that is root, else by sudo.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

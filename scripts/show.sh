@@ -4,7 +4,13 @@
 bold= dim= green= plain=
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' green=$'\e[32m' plain=$'\e[0m'; fi
 
-step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+# A Ctrl-C sets `interrupted`; this ends the demo then.
+unless_interrupted() { [ -z "${interrupted:-}" ] || exit 130; }
+
+step() {
+  unless_interrupted
+  printf '\n%s%s%s\n' "$bold" "$*" "$plain"
+}
 run() { printf '%s  $ %s%s\n' "$dim" "$*" "$plain"; }
 now() { date +%s%3N; }
 
@@ -32,10 +38,11 @@ slots() {
     {
       maint = $column["srv_admin_state"] % 4
       if (maint) { free++; next }
+      taken = 1
       state = $column["srv_op_state"] == 0 ? "DOWN" : "UP"
       printf "  %-8s  %-17s  %s%s%s\n", $column["srv_name"], $column["srv_addr"] ":" $column["srv_port"], green, state, plain
     }
-    END { printf "  %s%-8s  %-17s  maintenance%s\n", dim, free " more", "free", plain }'
+    END { printf "  %s%-8s  %-17s  maintenance%s\n", dim, free (taken ? " more" : ""), "free", plain }'
 }
 
 # in_rotation: how many slots HAProxy serves.
@@ -47,6 +54,7 @@ start_haproxy() {
   haproxy_pid=$!
   disown "$haproxy_pid"
   until ask 'show info' >/dev/null 2>&1; do
+    unless_interrupted
     kill -0 "$haproxy_pid" 2>/dev/null || { cat "$2" >&2 && exit 1; }
     sleep 0.02
   done
