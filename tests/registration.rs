@@ -163,6 +163,20 @@ fn an_app_can_say_by_itself_that_it_is_ready() {
 }
 
 #[test]
+fn a_stop_signal_that_reaches_the_app_as_another_drains_all_the_same() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let port = Port::free();
+    let mut agent = Agent::hello(&haproxy, "one", port).env("SIGNAL_REWRITE", "TERM:USR1").start();
+    let at = format!("127.0.0.1:{port}");
+    eventually("claimed", || !haproxy.ready_at(&at).is_empty());
+    assert_eq!(agent.stop(), 138, "by USR1");
+    let said = agent.log();
+    let order = ["draining", "released", "the app has ended"].map(|what| said.find(what));
+    assert!(order.is_sorted() && order[0].is_some(), "{said}");
+    assert!(haproxy.servers().iter().all(|server| server.endpoint() != at.parse().ok()));
+}
+
+#[test]
 fn connections_that_break_while_leaving_leave_no_slot_behind() {
     let haproxy = Haproxy::start(ARTICLE);
     let (proxy, broken) = breaking_proxy(haproxy.stats);
