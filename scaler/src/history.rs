@@ -20,7 +20,7 @@ pub struct History {
     pub dips: Vec<Recommendation>,
     /// Acts that a limit, a window or a cool-down still looks at; oldest first.
     pub acts: Vec<Act>,
-    /// The slope of each metric with look-ahead, by name.
+    /// The trend of each metric with look-ahead, by name.
     pub trends: Vec<Trend>,
     /// What a policy without metrics goes back to when its schedule ends.
     pub base: Option<u32>,
@@ -129,7 +129,7 @@ fn push(
     queue.push(new);
 }
 
-/// A metric's slope, from the lag between a fast and a slow moving average.
+/// A metric's level, slope and noise, from a fast and a slow moving average.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
     /// The metric's name.
@@ -140,35 +140,67 @@ pub struct Trend {
     pub fast: f64,
     /// The slow average.
     pub slow: f64,
-    /// Change per second.
-    pub slope: f64,
+    /// The variance of readings around the fast average.
+    pub variance: f64,
+    /// Where the metric stands: the fast average, or a reading that noise alone does not explain.
+    pub level: f64,
+    /// Growth per second beyond what noise alone explains; never below 0.
+    pub growth: f64,
 }
 
 impl Trend {
+    /// The fast average's time constant, as a share of the slow one's.
+    const FAST: f64 = 1.0 / 24.0;
+    /// The variance's time constant, as a multiple of the slow one's.
+    const LASTING: f64 = 2.5;
+    /// Deviations above the average from which a reading counts as it is.
+    const JUMP: f64 = 2.0;
+    /// Deviations from which a slope is one.
+    const SIGNIFICANT: f64 = 4.0;
+    /// Deviations to which an outlier counts for the variance.
+    const OUTLIER: f64 = 3.0;
+    /// The least deviation, as a share of the average.
+    const LEAST: f64 = 0.01;
+    /// The deviation before anything is known of it, as a share of the first reading.
+    const FIRST: f64 = 0.05;
+
     /// Begins with the first reading, level.
     pub(crate) fn new(metric: &str, value: f64, at: Timestamp) -> Self {
-        Self { metric: metric.to_owned(), at, fast: value, slow: value, slope: 0.0 }
+        Self {
+            metric: metric.to_owned(),
+            at,
+            fast: value,
+            slow: value,
+            variance: (value * Self::FIRST).powi(2),
+            level: value,
+            growth: 0.0,
+        }
     }
 
     /// Takes in a reading; one that is not newer than the last changes nothing. A moving average
     /// with time constant τ trails a ramp by about τ, so two of them are apart by the slope times
-    /// the difference of their lags.
+    /// the difference of their lags; noise alone sets them apart by its deviation times the square
+    /// root of half the fast one's weight.
     pub(crate) fn update(&mut self, value: f64, at: Timestamp, window: Duration) {
         let dt = at.secs_since(self.at);
         if dt <= 0.0 {
             return;
         }
         let tau = window.as_secs_f64().max(0.001);
-        let mut lag = [0.0; 2];
-        for (i, (average, tau)) in
-            [(&mut self.fast, tau / 4.0), (&mut self.slow, tau)].into_iter().enumerate()
-        {
-            let weight = 1.0 - (-dt / tau).exp();
-            *average += weight * (value - *average);
-            lag[i] = dt * (1.0 - weight) / weight;
-        }
-        let apart = lag[1] - lag[0];
-        self.slope = if apart > 0.0 { (self.fast - self.slow) / apart } else { 0.0 };
+        let weight = |tau: f64| 1.0 - (-dt / tau).exp();
+        let lag = |weight: f64| dt * (1.0 - weight) / weight;
+        let (fast, slow) = (weight(tau * Self::FAST), weight(tau));
+        let deviation = self.variance.sqrt().max(self.fast * Self::LEAST);
+        let off = value - self.fast;
+        self.fast += fast * off;
+        self.slow += slow * (value - self.slow);
+        self.level = if off > Self::JUMP * deviation { value } else { self.fast };
+        let apart = lag(slow) - lag(fast);
+        let noise = Self::SIGNIFICANT * deviation * (fast / 2.0).sqrt();
+        let growth = if apart > 0.0 { (self.fast - self.slow - noise) / apart } else { 0.0 };
+        self.growth = growth.max(0.0);
+        let surprise = off.abs().min(Self::OUTLIER * deviation);
+        self.variance += weight(tau * Self::LASTING) * (surprise.powi(2) - self.variance);
         self.at = at;
     }
 }

@@ -102,9 +102,9 @@ pub enum Law {
         per_replica: f64,
         /// `value = "total"` or `"average"`: what the source reports.
         value: ValueOf,
-        /// `look_ahead`: how far the slope is followed; zero switches it off.
+        /// `look_ahead`: how far growth is followed; zero takes each reading as it is.
         look_ahead: Duration,
-        /// `slope_window`: over which time the slope is measured.
+        /// `slope_window`: over which time growth and noise are measured.
         slope_window: Duration,
         /// `activation`: at or below this value nothing is needed at all, which only matters with
         /// `autoscale_min_instance = 0`.
@@ -136,7 +136,7 @@ impl Law {
 }
 
 /// The default of `slope_window`.
-pub const SLOPE_WINDOW: Duration = Duration::from_secs(60);
+pub const SLOPE_WINDOW: Duration = Duration::from_secs(120);
 
 /// What a source reports of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,16 +183,16 @@ pub struct Rules {
 impl Rules {
     /// The default rules for starting replicas: at once.
     pub fn up() -> Self {
-        Self { tolerance: 0.1, window: Duration::ZERO, cooldown: Duration::ZERO, limit: None }
+        Self { tolerance: 0.2, window: Duration::ZERO, cooldown: Duration::ZERO, limit: None }
     }
 
-    /// The default rules for stopping them: what five minutes never needed, at most half per 30 s.
+    /// The default rules for stopping them: what a minute never needed, at most half of them a minute.
     pub fn down() -> Self {
         Self {
-            tolerance: 0.1,
-            window: Duration::from_secs(300),
+            tolerance: 0.15,
+            window: Duration::from_secs(60),
             cooldown: Duration::ZERO,
-            limit: Some(Limit { count: 1, percent: 50.0, period: Duration::from_secs(30) }),
+            limit: Some(Limit { count: 1, percent: 50.0, period: Duration::from_secs(60) }),
         }
     }
 }

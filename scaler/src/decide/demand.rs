@@ -30,10 +30,19 @@ impl Demand<'_> {
 pub(super) struct Driver<'a> {
     pub(super) metric: &'a Metric,
     pub(super) value: f64,
-    /// Where look-ahead sees the value, when that is higher.
-    pub(super) ahead: Option<f64>,
+    /// What is reckoned with instead of the value, when that is something else.
+    pub(super) reckoned: Option<Reckoned>,
     /// Replicas, with fraction.
     pub(super) need: f64,
+}
+
+/// What a metric is taken to be.
+#[derive(Clone, Copy)]
+pub(super) enum Reckoned {
+    /// Its level without the noise.
+    Level(f64),
+    /// Where it grows to within the look-ahead.
+    Ahead(f64),
 }
 
 /// Looks at every metric. The largest need wins, backlogs come on top.
@@ -57,25 +66,32 @@ pub(super) fn assess<'a>(
                 continue;
             }
         };
-        let this = Driver { metric, value, ahead: None, need: 0.0 };
+        let this = Driver { metric, value, reckoned: None, need: 0.0 };
         match &metric.law {
             Law::Target { per_replica, value: of, look_ahead, slope_window, activation } => {
                 let total = match of {
                     ValueOf::Total => value,
                     ValueOf::Average => value * f64::from(replicas.running),
                 };
-                let rise = if look_ahead.is_zero() {
-                    0.0
-                } else {
+                let mut reckoned = None;
+                if !look_ahead.is_zero() {
                     let trend = trend(trends, &metric.name, total, at);
                     trend.update(total, at, *slope_window);
-                    trend.slope * look_ahead.as_secs_f64()
+                    let rise = trend.growth * look_ahead.as_secs_f64();
+                    if rise > 0.0 {
+                        reckoned = Some(Reckoned::Ahead(trend.level + rise));
+                    } else if trend.level != total {
+                        reckoned = Some(Reckoned::Level(trend.level));
+                    }
+                }
+                let demand = match reckoned {
+                    Some(Reckoned::Level(v) | Reckoned::Ahead(v)) => v,
+                    None => total,
                 };
-                let ahead = (rise > 0.0).then_some(total + rise);
                 let idle = value <= *activation;
-                let need = if idle { 0.0 } else { ahead.unwrap_or(total) / per_replica };
+                let need = if idle { 0.0 } else { demand / per_replica };
                 if driver.is_none_or(|d| need > d.need) {
-                    driver = Some(Driver { ahead, need, ..this });
+                    driver = Some(Driver { reckoned, need, ..this });
                 }
             }
             Law::Backlog { per_replica, catch_up } => {

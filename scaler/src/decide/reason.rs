@@ -1,6 +1,6 @@
 //! The reason of a decision, in words.
 
-use super::demand::{Demand, Driver};
+use super::demand::{Demand, Driver, Reckoned};
 use super::hints::Hints;
 use super::{Bounds, Limited};
 use crate::policy::{Direction, Law, Policy};
@@ -85,9 +85,12 @@ impl Reason<'_> {
         write!(f, "{name} is {}", Short(driver.value))?;
         match &driver.metric.law {
             Law::Target { per_replica, look_ahead, .. } => {
-                if let Some(ahead) = driver.ahead {
-                    let secs = look_ahead.as_secs();
-                    write!(f, ", in {secs} s about {}", Short(ahead))?;
+                match driver.reckoned {
+                    Some(Reckoned::Ahead(ahead)) => {
+                        write!(f, ", in {} s about {}", look_ahead.as_secs(), Short(ahead))?;
+                    }
+                    Some(Reckoned::Level(level)) => write!(f, ", lately about {}", Short(level))?,
+                    None => {}
                 }
                 let need = Short(driver.need);
                 write!(f, ", which needs {need} at {} each", Short(*per_replica))

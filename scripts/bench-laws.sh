@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Plays loads through the scaler's default law and through models of its peers.
+#   scripts/bench-laws.sh [FILE…]   made up loads, then files of requests per second (see simulate --help)
+# TIMES multiplies what is in the files (8), START is what a replica takes to start in seconds (20).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+need gcc libc6-dev
+need_rust
+
+cargo build --quiet --locked --release -p berth-scaler
+play() { target/release/berth-scaler simulate --start "${START:-20}" "$@"; }
+play
+for file in "$@"; do
+  case $file in
+    *.gz) zcat "$file" | play --times "${TIMES:-8}" - ;;
+    *) play --times "${TIMES:-8}" "$file" ;;
+  esac
+done
