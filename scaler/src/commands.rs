@@ -162,18 +162,24 @@ fn story(out: &mut impl Write, rows: &[Entry]) -> io::Result<()> {
         let first = &decision[0];
         let times =
             if first.repeats > 1 { format!(" (×{})", first.repeats) } else { String::new() };
-        writeln!(out, "{}  {:width$}  {}{times}", first.at, first.policy, first.reason)?;
+        let reason = shown(&first.reason);
+        writeln!(out, "{}  {:width$}  {reason}{times}", first.at, shown(&first.policy))?;
         let acts = decision.iter().filter_map(act).collect::<Vec<_>>();
         columns(out, "    ", &acts)?;
     }
     Ok(())
 }
 
+/// Without what a terminal would obey: peers' words are in it.
+fn shown(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// What was done to a container and how it ended; `None` when nothing was to be done.
 fn act(row: &Entry) -> Option<Vec<String>> {
     let (host, name) = (row.host.as_ref()?, row.container_name.as_ref()?);
     let took = row.duration_ms.map(|ms| format!(" after {:.1} s", ms as f64 / 1000.0));
-    let problem = row.problem.as_ref().map(|problem| format!(": {problem}"));
+    let problem = row.problem.as_ref().map(|problem| format!(": {}", shown(problem)));
     Some(vec![
         row.action.clone(),
         format!("{host}/{name}"),

@@ -7,6 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The longest name of anything, in bytes: what a column of the store holds.
+pub const LONGEST_NAME: usize = 190;
+
 /// One policy: which service, between which bounds, by which signals, how fast each way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {

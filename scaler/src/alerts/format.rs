@@ -6,12 +6,10 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::Alert;
-use crate::policy::Action;
+use crate::policy::{Action, LONGEST_NAME};
 
 /// More alerts in one body are refused.
 const MAX_ALERTS: usize = 100;
-/// Longest name, as wide as the store's columns.
-const MAX_NAME: usize = 190;
 
 /// Reads a body. The error names the field and what was expected.
 pub fn parse(body: &[u8]) -> Result<Vec<Alert>, String> {
@@ -110,8 +108,8 @@ fn text(fields: &Map<String, Value>, names: &[&str]) -> Result<Option<String>, S
     };
     match text.trim() {
         "" => Ok(None),
-        text if text.len() > MAX_NAME => {
-            Err(format!("{name}: expected at most {MAX_NAME} bytes, not {}", text.len()))
+        text if text.len() > LONGEST_NAME => {
+            Err(format!("{name}: expected at most {LONGEST_NAME} bytes, not {}", text.len()))
         }
         text if text.chars().any(char::is_control) => {
             Err(format!("{name}: must not hold control characters"))

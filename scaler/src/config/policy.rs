@@ -52,9 +52,9 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     f.expect(&NAME, "a name of its own");
     f.expect(&["service_name", "alert_service_name"], "the service to scale");
     f.expect(&MAX, "a whole number");
-    let name = f.alias(NAME, Value::text);
-    let alert_service = f.opt("alert_service_name", Value::text);
-    let service = f.opt("service_name", Value::text).or_else(|| alert_service.clone());
+    let name = f.alias(NAME, Value::name);
+    let alert_service = f.opt("alert_service_name", Value::name);
+    let service = f.opt("service_name", Value::name).or_else(|| alert_service.clone());
     let (min, max) = (f.alias(MIN, Value::count), f.alias(MAX, Value::count));
     let (min, max_or_min) = (min.unwrap_or(1), max.unwrap_or(u32::MAX));
     if min > max_or_min {
@@ -72,7 +72,7 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     );
     p.alert_service = alert_service.unwrap_or_else(|| p.service.clone());
     p.naming_convention =
-        f.alias(["naming_convention", "container_naming_convention"], Value::text);
+        f.alias(["naming_convention", "container_naming_convention"], Value::name);
     if let Some(list) = f.opt("autoscale_action", |v| v.list(|a| a.text()?.parse::<Action>())) {
         let service_scope = |a: &Action| matches!(a, Action::ScaleUpService);
         if p.naming_convention.is_none() && list.iter().any(service_scope) {
@@ -158,7 +158,7 @@ fn rules(f: Fields<'_>, rules: &mut Rules) {
 }
 
 fn metric(f: &Fields<'_>, sources: &Sources, policy: &Policy) -> Option<Metric> {
-    let name = f.req("name", "a name, unique in the policy", Value::text);
+    let name = f.req("name", "a name, unique in the policy", Value::name);
     let stale_after = f.opt("stale_after", Value::period).unwrap_or(Duration::from_secs(60));
     let query = query(f, sources);
     let law = law(f, policy);

@@ -2,6 +2,7 @@
 //! into structs would stop at the first.
 
 use super::ConfigError;
+use crate::policy::LONGEST_NAME;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
@@ -87,6 +88,18 @@ impl<'a> Value<'a> {
             DeValue::String(s) if s.trim().is_empty() => Err("must not be empty".to_owned()),
             DeValue::String(s) => self.doc.expand(s),
             _ => self.unlike("a string"),
+        }
+    }
+
+    /// The name of something, which the store must be able to hold and a terminal to show.
+    pub(super) fn name(self) -> Result<String, String> {
+        let text = self.text()?;
+        match text.chars().any(char::is_control) {
+            true => Err("must not hold control characters".to_owned()),
+            false if text.len() > LONGEST_NAME => {
+                Err(format!("expected at most {LONGEST_NAME} bytes, not {}", text.len()))
+            }
+            false => Ok(text),
         }
     }
 

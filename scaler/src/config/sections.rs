@@ -207,7 +207,7 @@ fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
 }
 
 fn docker(f: &Fields<'_>) -> Option<Docker> {
-    let name = f.req("name", "a name for the audit", |v| v.text());
+    let name = f.req("name", "a name for the audit", |v| v.name());
     let host = f.req("host", "unix:///path or tcp://host:port", |v| {
         let text = v.text()?;
         match text.split_once("://") {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::policy::{Action, Pause, Policy};
+use crate::policy::{Action, LONGEST_NAME, Pause, Policy};
 use crate::store::memory::{EVERY_POLICY, either};
 
 /// Labels by which a container names its service.
@@ -131,8 +131,11 @@ fn override_fields(policy: &mut Policy, labels: &Labels, complain: &mut dyn FnMu
     }
 }
 
+/// What no name can be counts as none: it could be neither stored nor shown.
 fn find<'l>(labels: &'l Labels, names: [&str; 2]) -> Option<&'l str> {
-    names.iter().find_map(|name| labels.get(*name)).map(|v| v.trim()).filter(|v| !v.is_empty())
+    let value = names.iter().find_map(|name| labels.get(*name))?.trim();
+    let fits = !value.is_empty() && value.len() <= LONGEST_NAME;
+    (fits && !value.chars().any(char::is_control)).then_some(value)
 }
 
 fn truth(text: &str) -> Option<bool> {
@@ -180,6 +183,13 @@ mod tests {
         assert_eq!(policies, [Policy::new("p", "web", 2, 8)]);
         assert_eq!(complaints.len(), 3, "{complaints:?}");
         assert!(complaints[0].contains("9 is above the maximum of 8"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_label_that_no_store_could_hold_counts_as_none() {
+        for name in ["x".repeat(LONGEST_NAME + 1), "a\u{1b}[2Jb".to_owned()] {
+            assert_eq!(service_of(&labels(&[("service_name", &name)])), None, "{name:?}");
+        }
     }
 
     #[test]

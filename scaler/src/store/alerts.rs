@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{Any, Row, Transaction};
 
-use super::{Store, new_id};
+use super::{Store, new_id, told};
 use crate::alerts::Alert;
 use crate::timestamp::Timestamp;
 
@@ -141,7 +141,7 @@ impl Store {
             "UPDATE alerts SET status = 'skipped', reason = ?
              WHERE id = ? AND status = 'unprocessed'",
         )
-        .bind(why)
+        .bind(told(why))
         .bind(id)
         .execute(&self.pool)
         .await
@@ -183,7 +183,7 @@ pub(super) async fn claim(
          WHERE id = ? AND status = 'unprocessed'",
     )
     .bind(status)
-    .bind(reason)
+    .bind(told(reason))
     .bind(policy)
     .bind(at.0)
     .bind(id)

@@ -9,7 +9,7 @@ use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
 use super::alerts::AlertEnd;
 use super::lease::Lease;
-use super::{Store, new_id, parse_column};
+use super::{Store, new_id, parse_column, told};
 use crate::executor::Step;
 use crate::history::History;
 use crate::timestamp::Timestamp;
@@ -214,7 +214,7 @@ impl Store {
         .bind(&entry.container_id)
         .bind(&entry.status)
         .bind(entry.outcome.as_str())
-        .bind(&entry.problem)
+        .bind(entry.problem.as_deref().map(told))
         .bind(entry.duration_ms)
         .bind(entry.last_at.0)
         .bind(entry.id)
@@ -338,13 +338,13 @@ async fn insert(tx: &mut Transaction<'static, Any>, e: &Entry) -> Result<(), sql
         .bind(i64::from(e.to))
         .bind(&e.metric)
         .bind(e.metric_value)
-        .bind(&e.reason)
+        .bind(told(&e.reason))
         .bind(&e.host)
         .bind(&e.container_id)
         .bind(&e.container_name)
         .bind(&e.status)
         .bind(e.outcome.as_str())
-        .bind(&e.problem)
+        .bind(e.problem.as_deref().map(told))
         .bind(e.duration_ms)
         .bind(e.epoch)
         .bind(e.repeats)

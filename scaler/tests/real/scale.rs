@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use berth_scaler::decide::decide;
 use berth_scaler::store::audit::{Entry, Outcome};
 use nix::sys::signal::Signal;
 
@@ -66,6 +67,7 @@ async fn an_alert_adds_one_and_another_takes_it_away() {
     eventually("one is left", async || (containers.list().len() == 1).then_some(())).await;
     assert_eq!(containers.list(), [format!("{service}_1 running")], "the template stays");
     let rows = settled(&site, 2).await;
+    rows.iter().for_each(|row| replay(&site, row));
     assert_eq!((rows[1].action.as_str(), rows[1].status.as_deref()), ("stop", Some("deleted")));
 
     let store = site.store().await;
@@ -83,6 +85,20 @@ async fn an_alert_adds_one_and_another_takes_it_away() {
     }
     scaler.signal(Signal::SIGTERM);
     assert!(scaler.wait().success(), "{}", site.log());
+}
+
+/// Decides again from what a row holds: the same comes of it.
+fn replay(site: &Site, row: &Entry) {
+    let config = berth_scaler::config::load(&site.config()).unwrap();
+    let mut inputs: serde_json::Value =
+        serde_json::from_str(row.inputs.as_deref().unwrap()).unwrap();
+    let seen = serde_json::from_value(inputs["observation"].take()).unwrap();
+    let history = serde_json::from_value(inputs["history"].take()).unwrap();
+    let (again, _) = decide(&config.policies[0], &seen, &history, row.decided_at);
+    assert_eq!(
+        (again.from, again.to, again.reason.as_str()),
+        (row.from, row.to, row.reason.as_str())
+    );
 }
 
 #[tokio::test]
