@@ -139,3 +139,17 @@ fn weights_of_nothing_and_all_work_with_static_algorithms_too() {
         }
     }
 }
+
+#[test]
+fn a_slot_that_a_state_file_has_just_brought_back_may_have_changed_in_the_future() {
+    // From HAProxy 2.6, in the second after it had read its state file.
+    let text = &replies("2.6", "fresh", "show servers state literal")[0][0];
+    let line = text.lines().nth(2).unwrap();
+    let cells: Vec<_> = line.split(' ').collect();
+    let since = text.lines().nth(1).unwrap().split(' ').skip(1);
+    let since = since.clone().position(|name| name == "srv_time_since_last_change").unwrap();
+    let mut later = cells.clone();
+    later[since] = "-2";
+    let servers = server::parse(&text.replace(line, &later.join(" "))).unwrap();
+    assert!(servers[0].unchanged.is_zero());
+}

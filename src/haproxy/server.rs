@@ -182,7 +182,8 @@ impl Columns {
             running: cell(self.op)? != "0",
             admin: AdminState(cell(self.admin)?.parse().ok()?),
             weight: cell(self.weight)?.parse().ok()?,
-            unchanged: Duration::from_secs(cell(self.unchanged)?.parse().ok()?),
+            // Below zero for a moment, when a state file has just brought it back.
+            unchanged: Duration::from_secs(cell(self.unchanged)?.parse::<i64>().ok()?.max(0) as u64),
             checks,
         })
     }
