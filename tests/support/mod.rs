@@ -16,6 +16,7 @@ pub mod fake_dns;
 pub mod haproxy;
 pub mod load;
 pub mod namespace;
+pub mod tap;
 pub mod tls;
 pub mod weather;
 

@@ -1,0 +1,362 @@
+//! A claim survives races, crashes, restarts, reloads and operators: on real HAProxys.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use berth::haproxy::{Checks, Server};
+use support::agent::{Agent, Running, signal};
+use support::haproxy::{Haproxy, versions};
+use support::tap::Tap;
+use support::{DEADLINE, Port, eventually, stays};
+
+/// Where the one app behind most of the agents here listens, for HAProxy's health checks: on the
+/// addresses of all containers, and not on 127.0.0.1, where the templates point to.
+static PORT: LazyLock<Port> = LazyLock::new(|| {
+    let port = Port::free();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            for i in 0..CONTAINERS {
+                let app = tokio::net::TcpListener::bind((address(i), port.0)).await.unwrap();
+                tokio::spawn(async move { while app.accept().await.is_ok() {} });
+            }
+            std::future::pending::<()>().await;
+        });
+    });
+    port
+});
+
+/// More than any test starts.
+const CONTAINERS: usize = 200;
+
+/// A template of so many slots.
+fn template(slots: usize) -> String {
+    let port = *PORT;
+    format!(
+        "backend webapp\n  server-template node 1-{slots} localhost:{port} check inter 5s disabled\n"
+    )
+}
+
+fn haproxy(binary: PathBuf, slots: usize) -> Haproxy {
+    Haproxy::with_config(binary, &template(slots))
+}
+
+/// The address of container number `i`.
+fn address(i: usize) -> String {
+    format!("127.1.{}.{}", i / 200, i % 200 + 1)
+}
+
+/// Container number `i`, of an app that does nothing.
+fn container(i: usize, stats: Port) -> Agent {
+    Agent::new(&["sleep", "1000"])
+        .env("HAPROXY_SERVER", "127.0.0.1")
+        .env("HAPROXY_PORT", stats)
+        .env("HAPROXY_BACKEND", "webapp")
+        .env("READY_CHECK", "none")
+        .env("DRAIN_TIMEOUT", "0")
+        .env("APP_PORT", *PORT)
+        .env("APP_ADDR", address(i))
+}
+
+fn start(count: usize, haproxy: &Haproxy) -> Vec<Running> {
+    (0..count).map(|i| container(i, haproxy.stats).start()).collect()
+}
+
+/// Who is in which slot of the backend, in rotation or not; empty slots are left out.
+fn taken(haproxy: &Haproxy) -> BTreeMap<String, String> {
+    let servers = haproxy.servers().into_iter().filter(|server| &*server.backend == "webapp");
+    servers
+        .filter_map(|server| {
+            let addr = server.addr.filter(|addr| addr.to_string().starts_with("127.1."))?;
+            Some((server.name.to_string(), addr.to_string()))
+        })
+        .collect()
+}
+
+/// Whether so many containers are in rotation, each in one slot, and nothing else is.
+fn all_in(haproxy: &Haproxy, count: usize) -> bool {
+    let ready = haproxy.ready();
+    let addresses: std::collections::BTreeSet<_> = ready.iter().map(|slot| slot.addr).collect();
+    ready.len() == count
+        && addresses.len() == count
+        && ready.iter().all(|slot| slot.weight > 0)
+        && taken(haproxy).len() == count
+}
+
+#[track_caller]
+fn come_in(haproxy: &Haproxy, count: usize) {
+    let started = Instant::now();
+    while !all_in(haproxy, count) {
+        if started.elapsed() > DEADLINE {
+            let servers = haproxy.servers();
+            let odd: Vec<_> =
+                servers.iter().filter(|s| s.admin.in_maint() || s.weight == 0).collect();
+            panic!("{} of {count} are in; {:#?}", haproxy.ready().len(), odd);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn two_hundred_agents_started_at_once_fill_two_hundred_slots() {
+    for version in versions() {
+        let haproxy = haproxy(version, 200);
+        let _agents = start(200, &haproxy);
+        come_in(&haproxy, 200);
+        let slots = taken(&haproxy);
+        stays("the same slots", || taken(&haproxy) == slots);
+    }
+}
+
+#[test]
+fn a_hundred_slots_serve_a_hundred_of_a_hundred_and_twenty_and_the_others_in_turn() {
+    for version in versions() {
+        let haproxy = haproxy(version, 100);
+        let mut agents = start(120, &haproxy);
+        let waits = |agent: &Running| agent.log().contains("every slot is taken");
+        let waiting = || -> Vec<usize> {
+            let taken: Vec<_> = taken(&haproxy).into_values().collect();
+            (0..120).filter(|i| !taken.contains(&address(*i))).collect()
+        };
+        come_in(&haproxy, 100);
+        eventually("who waits says so", || waiting().iter().all(|i| waits(&agents[*i])));
+        let before = waiting();
+        assert_eq!(before.len(), 20);
+        let leaver = (0..120).find(|i| !before.contains(i)).unwrap();
+        agents[leaver].stop();
+        eventually("one of them gets in", || {
+            all_in(&haproxy, 100) && waiting().contains(&leaver) && waiting().len() == 20
+        });
+        let got_in: Vec<_> = before.iter().filter(|i| !waiting().contains(i)).collect();
+        assert_eq!(got_in.len(), 1, "{got_in:?}");
+        assert!(before.iter().all(|i| agents[*i].is_running()), "the apps run on");
+    }
+}
+
+#[test]
+fn the_default_number_of_stats_connections_will_do() {
+    for version in versions() {
+        let haproxy = Haproxy::with_global(version, "stats maxconn 10", &template(100));
+        let agents = start(100, &haproxy);
+        come_in(&haproxy, 100);
+        drop(agents);
+    }
+}
+
+#[test]
+fn the_slot_of_a_dead_container_goes_to_one_who_needs_it() {
+    for version in versions() {
+        let backend = "backend webapp\n  server-template node 1-2 localhost:3128 check inter 200ms fall 1 disabled\n";
+        let haproxy = Haproxy::with_config(version, backend);
+        let (app, port) = (support::agent::hello(), Port::free());
+        let start = |i| {
+            Agent::new(&[app.to_str().unwrap()])
+                .env("HAPROXY_SERVER", "127.0.0.1")
+                .env("HAPROXY_PORT", haproxy.stats)
+                .env("RECLAIM_AFTER", "2s")
+                .env("ADDR", address(i))
+                .env("PORT", port)
+                .env("APP_PORT", port)
+                .env("APP_ADDR", address(i))
+                .start()
+        };
+        let (mut dying, _living) = (start(0), start(1));
+        come_in(&haproxy, 2);
+        let waiting = start(2);
+        eventually("it waits", || waiting.log().contains("every slot is taken"));
+        let before = taken(&haproxy);
+        stays("nobody alive is robbed", || taken(&haproxy) == before);
+        dying.crash();
+        eventually("taken over", || taken(&haproxy).into_values().any(|addr| addr == address(2)));
+        come_in(&haproxy, 2);
+        assert!(taken(&haproxy).into_values().all(|addr| addr != address(0)));
+    }
+}
+
+#[test]
+fn a_new_container_with_a_dead_ones_address_scrubs_every_backend() {
+    let slots = |name| template(4).replace("webapp", name);
+    let others = format!("backend fixed\n  server node1 {}:{}\n", address(0), *PORT);
+    let config = [template(4), slots("api"), slots("old"), others].concat();
+    let haproxy = Haproxy::with_config("haproxy".into(), &config);
+    let mut before = container(0, haproxy.stats).env("HAPROXY_BACKEND", "api").start();
+    let shows = |backend: &str| {
+        let servers = haproxy.servers();
+        let addr = Some(address(0).parse().unwrap());
+        servers.iter().filter(|s| &*s.backend == backend && s.addr == addr).count()
+    };
+    eventually("in api", || shows("api") == 1);
+    before.crash();
+    haproxy.command(&format!("set server old/node3 addr {} port {}", address(0), *PORT));
+    haproxy.command(&format!("set server webapp/node2 addr {} port {}", address(0), *PORT));
+    haproxy.command("set server webapp/node2 state ready");
+    assert_eq!((shows("api"), shows("old"), shows("webapp")), (1, 1, 1));
+    let _agent = container(0, haproxy.stats).start();
+    eventually("scrubbed", || (shows("api"), shows("old"), shows("webapp")) == (0, 0, 1));
+    assert_eq!(shows("fixed"), 1, "what somebody wrote by hand is his");
+}
+
+#[test]
+fn everybody_is_back_where_he_was_after_a_blank_restart() {
+    for version in versions() {
+        let mut haproxy = haproxy(version, 60);
+        let _agents = start(50, &haproxy);
+        come_in(&haproxy, 50);
+        let before = taken(&haproxy);
+        haproxy.restart();
+        come_in(&haproxy, 50);
+        assert_eq!(taken(&haproxy), before);
+    }
+}
+
+/// A HAProxy with a state file, whose template has this address.
+fn with_state_file(binary: PathBuf, addr: &str) -> Haproxy {
+    let port = *PORT;
+    let proxies = format!(
+        "backend webapp\n  load-server-state-from-file global\n  \
+         server-template node 1-30 {addr}:{port} check inter 200ms fall 1 disabled\n"
+    );
+    let haproxy = Haproxy::with_global(binary, "server-state-file {dir}/state", &proxies);
+    std::fs::write(haproxy.dir().join("state"), "1\n").unwrap();
+    haproxy
+}
+
+fn save_state(haproxy: &Haproxy) {
+    std::fs::write(haproxy.dir().join("state"), haproxy.command("show servers state")).unwrap();
+}
+
+#[test]
+fn a_restored_state_is_put_right() {
+    for version in versions() {
+        for addr in ["localhost", "127.0.0.1"] {
+            let mut haproxy = with_state_file(version.clone(), addr);
+            let mut agents = start(20, &haproxy);
+            come_in(&haproxy, 20);
+            let before = taken(&haproxy);
+            save_state(&haproxy);
+            haproxy.kill();
+            agents[0].crash();
+            haproxy.restart();
+            // The dead one's slot is found DOWN or, when its address is gone, emptied as a ghost.
+            eventually("the living are back", || {
+                let taken: Vec<_> = taken(&haproxy).into_values().collect();
+                (1..20).all(|i| taken.iter().filter(|addr| **addr == address(i)).count() == 1)
+            });
+            // Ghosts are emptied, claimed or found DOWN: requests go to nobody but containers.
+            let ghost = |slot: &Server| {
+                slot.running && slot.addr.is_none_or(|addr| !addr.to_string().starts_with("127.1."))
+            };
+            eventually("no ghost serves", || !haproxy.ready().iter().any(ghost));
+            if addr == "localhost" {
+                assert!(taken(&haproxy).iter().all(|(slot, addr)| before[slot] == *addr));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_haproxy_that_stood_still_changes_nothing() {
+    let haproxy = haproxy("haproxy".into(), 30);
+    let tap = Tap::start(haproxy.stats);
+    let agents: Vec<_> = (0..20).map(|i| container(i, tap.port).start()).collect();
+    come_in(&haproxy, 20);
+    let before = taken(&haproxy);
+    signal(haproxy.pid() as i32, "STOP");
+    let complains = |agent: &Running| agent.log().contains("cannot register");
+    eventually("the agents see it", || agents.iter().all(complains));
+    stays("one line", || {
+        agents.iter().all(|agent| agent.log().matches("cannot register").count() == 1)
+    });
+    signal(haproxy.pid() as i32, "CONT");
+    let returned = |agent: &Running| agent.log().contains("answers again");
+    eventually("the agents see that", || agents.iter().all(returned));
+    stays("the same slots", || taken(&haproxy) == before && all_in(&haproxy, 20));
+}
+
+#[test]
+fn nothing_is_written_while_nothing_is_wrong_and_one_line_is_read() {
+    let mut haproxy = haproxy("haproxy".into(), 30);
+    let tap = Tap::start(haproxy.stats);
+    let _agents: Vec<_> = (0..20).map(|i| container(i, tap.port).start()).collect();
+    come_in(&haproxy, 20);
+    let quiet = || {
+        let started = Instant::now();
+        let mut seen = tap.take();
+        while started.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(50));
+            seen.extend(tap.take());
+        }
+        seen
+    };
+    let is_write = |command: &String| command.starts_with("set ");
+    assert!(tap.take().iter().any(is_write), "the tap sees what is written");
+    // Lost races show within the first second.
+    quiet();
+    let seen = quiet();
+    assert!(seen.len() > 20, "{seen:?}");
+    assert!(!seen.iter().any(is_write), "{seen:?}");
+    let lines = seen.iter().filter(|command| command.starts_with("show stat webapp 4 ")).count();
+    assert!(lines * 10 > seen.len() * 9, "{lines} of {}", seen.len());
+    haproxy.restart();
+    come_in(&haproxy, 20);
+    assert!(tap.take().iter().any(is_write));
+}
+
+#[test]
+fn what_an_operator_takes_out_stays_out_and_nobody_takes_it() {
+    for version in versions() {
+        let quickly = template(2).replace("inter 5s", "inter 100ms");
+        let haproxy = Haproxy::with_config(version, &quickly);
+        let mut agents = start(2, &haproxy);
+        come_in(&haproxy, 2);
+        agents.push(container(2, haproxy.stats).start());
+        eventually("one waits", || agents.iter().any(|a| a.log().contains("every slot is taken")));
+        let checked = |slot: &Server| slot.checks == Checks::Seen;
+        eventually("all are checked", || haproxy.servers().iter().all(checked));
+        let before = taken(&haproxy);
+        for (out, back) in [
+            ("state maint", "state ready"),
+            ("state drain", "state ready"),
+            ("weight 0%", "weight 100%"),
+        ] {
+            haproxy.command(&format!("set server webapp/node1 {out}"));
+            let at_work = || {
+                let ready = haproxy.ready();
+                ready
+                    .iter()
+                    .filter(|slot| slot.weight > 0)
+                    .map(|s| s.name.to_string())
+                    .collect::<Vec<_>>()
+            };
+            let only_second: Vec<String> = vec!["node2".into()];
+            eventually("it is out", || at_work() == only_second);
+            stays(out, || at_work() == only_second && taken(&haproxy) == before);
+            haproxy.command(&format!("set server webapp/node1 {back}"));
+            come_in(&haproxy, 2);
+            assert_eq!(taken(&haproxy), before);
+        }
+    }
+}
+
+#[test]
+fn several_load_balancers_are_registered_with_each_on_its_own() {
+    let haproxys = [haproxy("haproxy".into(), 5), haproxy("haproxy".into(), 9)];
+    let away = haproxy("haproxy".into(), 5);
+    signal(away.pid() as i32, "STOP");
+    let list = [&haproxys[0], &away, &haproxys[1]].map(|lb| format!("127.0.0.1:{}", lb.stats));
+    let mut agents: Vec<_> = (0..5)
+        .map(|i| container(i, away.stats).env("HAPROXY_SERVER", list.join(",")).start())
+        .collect();
+    for haproxy in &haproxys {
+        come_in(haproxy, 5);
+    }
+    signal(away.pid() as i32, "CONT");
+    come_in(&away, 5);
+    agents[0].stop();
+    haproxys.iter().for_each(|haproxy| come_in(haproxy, 4));
+}
