@@ -70,12 +70,14 @@ impl Site {
     /// Requests of every kind from now on, until they are asked for.
     pub fn load(&self) -> Load {
         let (h1, h2) = (self.haproxy.http, self.h2);
-        Load::start([
+        let load = Load::start([
             Box::new(move || wrk(h1, "/", 8)),
             // Every stop meets some of these half way.
             Box::new(move || wrk(h1, "/sleep/100", 16)),
             Box::new(move || h2load(h2)),
-        ])
+        ]);
+        eventually("they flow", || self.haproxy.count("webapp", "BACKEND", "scur") >= 16);
+        load
     }
 
     /// Requests that went wrong by HAProxy's own count.
