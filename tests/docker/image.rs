@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use crate::support::control::is_ready;
-use crate::support::docker::{Site, agent_image, docker, haproxy_config, image};
+use crate::support::docker::{Site, docker, haproxy_config};
 use crate::support::eventually;
+use crate::support::images::{agent_image, image};
 
 on_each_haproxy!(the_health_check_follows_what_haproxy_says);
 

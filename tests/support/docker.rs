@@ -1,6 +1,5 @@
 //! Real containers on a real Docker daemon, driven by the docker command line as users do it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -14,12 +13,12 @@ use super::bind::{self, KEY, ZONE};
 use super::control::{Control, is_ready};
 use super::eventually;
 use super::haproxy::http_get;
+use super::images::{ROOT, agent_image, image, images};
 
 /// The port that the app in every container listens on, which is the example's.
 pub const APP: u16 = 3128;
 /// Variables of a container that registers with the name `haproxy`.
 const ARTICLE: [&str; 3] = ["HAPROXY_SERVER=haproxy", "HAPROXY_PORT=9999", "NODE_COUNT=100"];
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// One test's networks and containers, by names of its own; gone when dropped.
 pub struct Site {
@@ -455,41 +454,6 @@ pub fn haproxy_config() -> String {
         .replace("inter 5s", "inter 1s");
     let _ = write!(config, "\nglobal\n    stats socket /lb/stats.sock level admin\n");
     config
-}
-
-/// The image called `name` in `scripts/images.sh`.
-pub fn image(name: &str) -> &'static str {
-    images().get(name).unwrap_or_else(|| panic!("no image {name}"))
-}
-
-fn images() -> &'static HashMap<String, String> {
-    static IMAGES: OnceLock<HashMap<String, String>> = OnceLock::new();
-    IMAGES.get_or_init(|| {
-        let pairs = script("scripts/images.sh", &[]);
-        let pairs = pairs.lines().filter_map(|line| line.split_once(' '));
-        pairs.map(|(name, image)| (name.to_owned(), image.to_owned())).collect()
-    })
-}
-
-/// What Dockerfile.example makes, as it stands, upon the image `base`.
-pub fn agent_image(base: &str) -> &'static str {
-    static BUILT: OnceLock<HashMap<&str, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        script("scripts/build.sh", &["agent", "hello"]);
-        let build = |base| {
-            let from = format!("BASE={}", if base == "scratch" { base } else { image(base) });
-            let words = ["build", "--quiet", "-f", "Dockerfile.example", "--build-arg", &from, "."];
-            (base, docker(&words).trim().to_owned())
-        };
-        HashMap::from(["debian", "scratch"].map(build))
-    });
-    &built[base]
-}
-
-fn script(name: &str, arguments: &[&str]) -> String {
-    let output = Command::new(format!("{ROOT}/{name}")).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-    text(&output.stdout)
 }
 
 /// Runs docker, which must succeed; what it said.

@@ -14,6 +14,7 @@ pub mod control;
 pub mod docker;
 pub mod fake_dns;
 pub mod haproxy;
+pub mod images;
 pub mod load;
 pub mod namespace;
 pub mod tap;
