@@ -11,6 +11,7 @@ pub mod bind;
 #[cfg(feature = "dns")]
 pub mod container;
 pub mod control;
+pub mod crowd;
 pub mod docker;
 pub mod fake_dns;
 pub mod haproxy;
