@@ -133,17 +133,24 @@ async fn a_decision_is_stored_wholly_or_not(a: &Store, b: &Store, lease: &Lease)
     assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Overtaken);
     assert_eq!(b.open_intents().await.unwrap(), entries, "an alert acts once");
 
+    let long = [Entry { reason: "é".repeat(100_000), ..intent(5002, lease.epoch) }];
+    let commit = Commit { entries: &long, alerts: &[], ..commit };
+    assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Stored);
+    let kept = b.open_intents().await.unwrap().pop().unwrap();
+    assert!(kept.reason.len() < 5000 && kept.reason.starts_with('é'), "cut short, not refused");
+    a.update_intent(&Entry { outcome: Outcome::Failed, ..kept }).await.unwrap();
+
     let mut done = entries[0].clone();
     (done.outcome, done.status) = (Outcome::Done, Some("running".to_owned()));
     a.update_intent(&done).await.unwrap();
     assert!(a.open_intents().await.unwrap().is_empty());
-    assert_eq!(b.history(Some("web"), 10).await.unwrap(), [done.clone()]);
+    assert_eq!(b.history(Some("web"), 10).await.unwrap()[0], done);
     assert_eq!(b.history(Some("other"), 10).await.unwrap(), []);
     a.repeat(done.id, 3, Timestamp(7000)).await.unwrap();
     assert_eq!(a.history(None, 10).await.unwrap()[0].repeats, 4);
     assert_eq!(a.put_back_alerts("web", Timestamp(5000)).await.unwrap(), 1);
     assert_eq!(a.waiting_alerts().await.unwrap().len(), 1);
-    assert_eq!(a.forget_before(Timestamp(8000)).await.unwrap(), 1);
+    assert_eq!(a.forget_before(Timestamp(8000)).await.unwrap(), 2);
 }
 
 async fn the_rest_comes_back(a: &Store, b: &Store) {
