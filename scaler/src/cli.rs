@@ -3,6 +3,7 @@
 mod simulate;
 
 use anyhow::{Context, bail};
+use berth_scaler::commands::{Failure, told_once};
 use lexopt::prelude::*;
 use std::ffi::OsString;
 use std::path::Path;
@@ -28,8 +29,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command(lexopt::Parser::from_iter(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("berth-scaler: {e:#}");
-            ExitCode::from(USAGE)
+            eprintln!("berth-scaler: {}", told_once(&e));
+            if e.is::<Failure>() { ExitCode::FAILURE } else { ExitCode::from(USAGE) }
         }
     }
 }
@@ -37,7 +38,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn command(mut args: lexopt::Parser) -> anyhow::Result<()> {
     match args.next()? {
         Some(Short('h') | Long("help")) | None => {
-            print!("{HELP}\n{}", berth_scaler::commands::HELP);
+            print!("{HELP}{}", berth_scaler::commands::HELP);
         }
         Some(Short('V') | Long("version")) => {
             println!("berth-scaler {}", env!("CARGO_PKG_VERSION"))

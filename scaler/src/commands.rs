@@ -9,7 +9,7 @@ use berth::config::LogFormat;
 use lexopt::prelude::*;
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{Config, load};
+use crate::config::{Config, LoadError, load};
 use crate::policy::Pause;
 use crate::run as rounds;
 use crate::store::Store;
@@ -21,7 +21,7 @@ use crate::timestamp::Timestamp;
 pub const NAMES: [&str; 6] = ["run", "once", "history", "policies", "pause", "resume"];
 
 /// What they do, for the usage text.
-pub const HELP: &str = "\
+pub const HELP: &str = "
   run [--dry-run]                   observe, decide, act and record until a signal ends it
   once [--dry-run]                  one round, to the end of its acts
   history [POLICY] [--limit N] [--json]   what was done and why
@@ -31,7 +31,25 @@ pub const HELP: &str = "\
 
 These take --config FILE (default: BERTH_SCALER_CONFIG, or berth-scaler.toml). LOG_LEVEL (error,
 warn, info, debug, trace) and LOG_FORMAT (text, json) set the log on stderr.
+
+Exit codes: 64 for a wrong command line or configuration, 1 for what failed otherwise.
 ";
+
+/// What failed though the command line and the configuration were right.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", told_once(.0))]
+pub struct Failure(anyhow::Error);
+
+/// An error and its causes, less those that only repeat the one before.
+pub fn told_once(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
 
 /// Arguments of one command.
 #[derive(Debug, Default)]
@@ -102,7 +120,11 @@ fn command(name: &str, given: Arguments) -> Result<()> {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work).map_err(|error| match error.is::<LoadError>() {
+        true => error,
+        false => Failure(error).into(),
+    })
 }
 
 fn with_store<F: Future<Output = Result<()>>>(

@@ -87,6 +87,24 @@ async fn an_alert_adds_one_and_another_takes_it_away() {
     assert!(scaler.wait().success(), "{}", site.log());
 }
 
+#[test]
+fn the_exit_code_tells_a_wrong_command_line_from_a_failure() {
+    let nowhere = Site::new(Some("sqlite:/nowhere/at/all.db"), "");
+    let wrong = Site::new(None, "[[policy]]\n");
+    for (site, arguments, expected) in [
+        (&nowhere, &["history"][..], 1),
+        (&nowhere, &["run"], 1),
+        (&nowhere, &["history", "--nonsense"], 64),
+        (&wrong, &["history"], 64),
+        (&wrong, &["run"], 64),
+    ] {
+        let out = site.command(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(expected), "{arguments:?}: {said}");
+        assert!(said.matches("unable to open").count() <= 1, "{said}");
+    }
+}
+
 /// Decides again from what a row holds: the same comes of it.
 fn replay(site: &Site, row: &Entry) {
     let config = berth_scaler::config::load(&site.config()).unwrap();
