@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use berth::haproxy::{Checks, Server};
 use support::agent::{Agent, Running, signal};
 use support::crowd::{PORT, address, container, haproxy, template};
 use support::haproxy::{Haproxy, versions};
+use support::namespace::{alone, skip};
 use support::tap::Tap;
 use support::{DEADLINE, Port, eventually, stays};
 
@@ -310,4 +312,97 @@ fn several_load_balancers_are_registered_with_each_on_its_own() {
     come_in(&away, 5);
     agents[0].stop();
     haproxys.iter().for_each(|haproxy| come_in(haproxy, 4));
+}
+
+#[test]
+fn a_reload_may_change_the_template_while_the_old_process_lives_on() {
+    for version in versions() {
+        let mut haproxy = haproxy(version, 30);
+        let agents = start(20, &haproxy);
+        come_in(&haproxy, 20);
+        // Whoever is asked on this connection is the old process, for as long as it is open.
+        let mut held = std::net::TcpStream::connect(("127.0.0.1", haproxy.stats.0)).unwrap();
+        held.write_all(b"prompt\n").unwrap();
+        held.read_exact(&mut [0; 3]).unwrap();
+        let old = haproxy.pid();
+        let resize = |haproxy: &Haproxy, from: usize, to: usize| {
+            let file = haproxy.dir().join("haproxy.cfg");
+            let config = std::fs::read_to_string(&file).unwrap();
+            let resized = config.replace(&format!("node 1-{from} "), &format!("node 1-{to} "));
+            assert_ne!(config, resized);
+            std::fs::write(&file, resized).unwrap();
+        };
+        resize(&haproxy, 30, 15);
+        haproxy.reload();
+        come_in(&haproxy, 15);
+        let waits = |agent: &&Running| agent.log().contains("every slot is taken");
+        eventually("five wait", || agents.iter().filter(waits).count() >= 5);
+        let state = std::fs::read_to_string(format!("/proc/{old}/stat")).unwrap();
+        assert!(!state.contains(") Z "), "the old process lives on: {state}");
+        resize(&haproxy, 15, 40);
+        haproxy.reload();
+        come_in(&haproxy, 20);
+    }
+}
+
+#[test]
+fn a_name_stands_for_all_its_addresses_and_a_replaced_load_balancer_is_found_by_it() {
+    let private = ["unshare", "--mount", "--", "sh", "-c"];
+    let works = std::process::Command::new(private[0]).args(&private[1..]).arg("true").status();
+    if !works.is_ok_and(|status| status.success()) {
+        return skip("no mount namespace: needs root and unshare");
+    }
+    // A name has one port.
+    let port = Port::free();
+    let at = |addr: &str| {
+        let socket = format!("stats socket ipv4@{addr}:{port} level admin");
+        Haproxy::with_global("haproxy".into(), &socket, &template(5))
+    };
+    let mut first = [at("127.0.0.2"), at("127.0.0.3")];
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.2 lb\n127.0.0.3 lb\n").unwrap();
+    let with_hosts = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
+    let berth = [&with_hosts, env!("CARGO_BIN_EXE_berth"), "--", "sleep", "1000"];
+    let mut agent = Agent::line(&[&private[..], &berth[..]].concat())
+        .env("HAPROXY_SERVER", "lb")
+        .env("HAPROXY_PORT", port)
+        .env("READY_CHECK", "none")
+        .env("APP_PORT", *PORT)
+        .env("APP_ADDR", address(0))
+        .start();
+    first.iter().for_each(|haproxy| come_in(haproxy, 1));
+    first.iter_mut().for_each(Haproxy::kill);
+    let replaced = at("127.0.0.4");
+    // In place, since the file is mounted.
+    std::fs::write(&hosts, "127.0.0.4 lb\n").unwrap();
+    come_in(&replaced, 1);
+    assert_eq!(agent.stop(), 143);
+    assert!(replaced.ready().is_empty());
+}
+
+#[test]
+fn a_firewall_before_the_stats_socket_changes_nothing_for_good() {
+    if !alone("a_firewall_before_the_stats_socket_changes_nothing_for_good") {
+        return;
+    }
+    let haproxy = haproxy("haproxy".into(), 30);
+    let agents = start(20, &haproxy);
+    come_in(&haproxy, 20);
+    let before = taken(&haproxy);
+    let nft = |rules: &str| {
+        let status = std::process::Command::new("nft").arg(rules).status();
+        assert!(status.is_ok_and(|status| status.success()), "nft {rules}");
+    };
+    nft(&format!(
+        "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; \
+         add rule inet t in tcp dport {} drop",
+        haproxy.stats
+    ));
+    let complains = |agent: &Running| agent.log().contains("cannot register");
+    eventually("all say so", || agents.iter().all(complains));
+    nft("delete table inet t");
+    let returned = |agent: &Running| agent.log().contains("answers again");
+    eventually("all are through again", || agents.iter().all(returned));
+    stays("the same slots", || taken(&haproxy) == before && all_in(&haproxy, 20));
 }
