@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds dist/berth and dist/berth-scaler: static, stripped, for size.
 #   scripts/build.sh [x86_64|aarch64] [agent|scaler|hello]...   default: this machine's kind, agent
-# `hello` is the app that Dockerfile.example has. PROFILE=dev builds fast and large.
+# `hello` is the app that Dockerfile.example has. PROFILE=dev builds fast and large, FEATURES="dns" with
+# no other features (FEATURES=none without any), OUT=DIRECTORY elsewhere than into dist.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -38,9 +39,11 @@ if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
     need musl-tools
   else
     need_cross
-    # Without the checks that glibc alone has functions for.
-    export "CC_${arch}_unknown_linux_musl=$arch-linux-gnu-gcc" "CFLAGS_${arch}_unknown_linux_musl=-U_FORTIFY_SOURCE"
+    export "CC_${arch}_unknown_linux_musl=$arch-linux-gnu-gcc"
   fi
+  # Without the checks that glibc alone has functions for, and without tables for unwinding, which no C
+  # function here is ever part of: 6 kB.
+  export "CFLAGS_${arch}_unknown_linux_musl=-U_FORTIFY_SOURCE -fno-asynchronous-unwind-tables"
   # Functions that are the same are there once: 14 kB.
   flags+=(-C link-arg=--icf=all)
   # Relocations packed into a bit each: 80 kB. musl unpacks them since 1.2.4, and Rust has 1.2.5 since 1.93.
@@ -59,11 +62,13 @@ fi
 
 [ ${#flags[@]} = 0 ] || export RUSTFLAGS="${RUSTFLAGS:-} ${flags[*]}"
 profile=${PROFILE:-dist}
+features=()
+[ -z "${FEATURES:-}" ] || features=(--no-default-features --features "${FEATURES/#none/}")
 [ ${#packages[@]} = 0 ] ||
-  cargo build --quiet --locked --profile "$profile" --target "$target" --bins "${packages[@]}"
+  cargo build --quiet --locked --profile "$profile" --target "$target" --bins "${packages[@]}" "${features[@]}"
 
-out=dist
-[ "$arch" = "$(uname -m)" ] || out=dist/$arch
+out=${OUT:-dist}
+[ "$arch" = "$(uname -m)" ] || out+=/$arch
 mkdir -p "$out"
 for part in "${parts[@]}"; do
   name=berth

@@ -43,6 +43,9 @@ if [ "$quick" != quick ]; then
   scripts/build.sh agent scaler
   tests/static.sh dist/berth
   tests/static.sh dist/berth-scaler
+
+  step "budgets"
+  BUDGETS_TIMING=print scripts/budgets.sh
 fi
 
 step "all passed"
