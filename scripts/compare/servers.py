@@ -20,10 +20,16 @@ SCRIPT = ROOT / "examples/entrypoint-socat.sh"
 DEADLINE = 60.0
 
 
+given = set()
+
+
 def free_port():
-    """A TCP port below those of outgoing connections, free on every address."""
+    """A TCP port below those of outgoing connections, free on every address, and never given before."""
     while True:
         port = random.randrange(10_000, 30_000)
+        if port in given:
+            continue
+        given.add(port)
         with socket.socket() as probe:
             with contextlib.suppress(OSError):
                 probe.bind(("0.0.0.0", port))
