@@ -19,7 +19,7 @@ use crate::haproxy::{Client, Endpoint};
 use crate::random;
 use crate::register::{Channels, Report, Standing};
 use crate::registrar::{self, Settings};
-use crate::resolve::Resolver;
+use crate::resolve::{ResolveError, Resolver};
 use crate::task;
 
 /// How often a name is looked up while its addresses answer.
@@ -94,22 +94,32 @@ impl Name {
     }
 
     async fn run(mut self) {
-        let mut lookup_at = Instant::now();
+        // Beside everything else: a slow lookup must not hold up the members' reports.
+        let look_up = |resolver: Resolver, name: String, at: Instant| async move {
+            sleep_until(at).await;
+            resolver.resolve(&name).await
+        };
+        let (resolver, name) = (self.resolver.clone(), self.name.clone());
+        let look_up_at = |at| look_up(resolver.clone(), name.clone(), at);
+        let lookup = look_up_at(Instant::now());
+        tokio::pin!(lookup);
         loop {
             tokio::select! {
                 Some(report) = self.inbox.1.recv() => {
                     let was_reachable = self.any_reachable();
                     self.forward(report);
                     if was_reachable && !self.any_reachable() {
-                        lookup_at = Instant::now() + self.backoff.next(random::fraction());
+                        let pause = self.backoff.next(random::fraction());
+                        lookup.set(look_up_at(Instant::now() + pause));
                     }
                 }
-                () = sleep_until(lookup_at) => {
-                    self.look_up().await;
-                    lookup_at = Instant::now() + match self.any_reachable() {
+                found = &mut lookup => {
+                    self.take_up(found);
+                    let pause = match self.any_reachable() {
                         true => jitter(LOOKUP_INTERVAL, random::fraction()),
                         false => self.backoff.next(random::fraction()),
                     };
+                    lookup.set(look_up_at(Instant::now() + pause));
                 }
                 () = self.channels.reports.closed() => return,
             }
@@ -132,8 +142,9 @@ impl Name {
         }
     }
 
-    async fn look_up(&mut self) {
-        let found = match self.resolver.resolve(&self.name).await {
+    /// Starts and forgets registrars by what a lookup has found.
+    fn take_up(&mut self, found: Result<Vec<IpAddr>, ResolveError>) {
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
                 if !self.complained {
