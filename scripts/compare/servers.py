@@ -69,12 +69,17 @@ def listens(port, host="127.0.0.1"):
 
 
 def end(process, how=signal.SIGKILL):
-    """Ends a process and what is left of its session."""
+    """Ends a process, its session and its children, which Berth gives sessions of their own."""
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    pids = children.read_text().split() if children.exists() else []
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, how)
     process.wait()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def start(words, env=None, log=subprocess.DEVNULL):
