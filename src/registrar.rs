@@ -229,7 +229,7 @@ impl Registrar {
         if early || *verified % FULL_READ_EVERY == 0 {
             return Ok(None);
         }
-        let stat = self.client.stat(&slot.backend, slot.id).await?;
+        let stat = self.client.stat(slot).await?;
         let mine = stat.is_some_and(|stat| {
             stat.endpoint == slot.endpoint()
                 && stat.weight > 0
@@ -317,7 +317,7 @@ impl Registrar {
                 (Standing::Draining { sessions: 0 }, now)
             }
             Step::AwaitIdle(slot) => {
-                let stat = self.client.stat(&slot.backend, slot.id).await?;
+                let stat = self.client.stat(slot).await?;
                 match stat.map_or(0, |stat| stat.work()) {
                     0 => (Standing::Idle, DRAIN_POLL * 4),
                     sessions => (Standing::Draining { sessions }, DRAIN_POLL),
@@ -362,7 +362,7 @@ impl Registrar {
         let mut sessions = 0;
         if !self.settings.drain_timeout.is_zero() {
             for slot in &self.emptying {
-                let stat = self.client.stat(&slot.backend, slot.id).await?;
+                let stat = self.client.stat(slot).await?;
                 let empty = |stat: &ServerStat| {
                     stat.endpoint.is_none_or(|endpoint| endpoint.ip().is_unspecified())
                 };

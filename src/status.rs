@@ -153,7 +153,7 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
         None => return Ok(()),
     };
     status.slot = Some(Arc::clone(&slot.name));
-    let stat = client.stat(&backend, slot.id).await?;
+    let stat = client.stat(slot).await?;
     status.sessions = stat.as_ref().map(|stat| stat.work());
     status.state = stat.map(|stat| stat.status);
     Ok(())

@@ -28,7 +28,7 @@ fn request(haproxy: &Haproxy, ms: u64) -> thread::JoinHandle<String> {
     let http = SocketAddr::from(([127, 0, 0, 1], haproxy.http.0));
     let request = thread::spawn(move || http_get(http, &format!("/sleep/{ms}")));
     eventually("HAProxy works on the request", || {
-        haproxy.command("show stat webapp 4 -1").lines().any(|row| {
+        haproxy.command("show stat -1 4 -1").lines().any(|row| {
             let cells: Vec<_> = row.split(',').collect();
             cells.get(4) == Some(&"1") && !row.starts_with('#')
         })
@@ -48,6 +48,21 @@ fn a_running_request_ends_before_the_app_is_stopped() {
     assert_eq!(request.join().unwrap(), "hello from one\n");
     assert_eq!(agent.wait(), 143);
     assert!(haproxy.servers().iter().all(|server| server.admin.in_maint()));
+}
+
+#[test]
+fn a_frontend_may_have_the_name_of_the_backend() {
+    let proxies = format!("  use_backend web\nbackend webapp\nbackend web\n  {ARTICLE}\n");
+    for binary in versions() {
+        let haproxy = Haproxy::with_config(binary, &proxies);
+        let sync = [("HAPROXY_BACKEND", "web"), ("SYNC_INTERVAL", "100ms")];
+        let (mut agent, _) = serving(&haproxy, &sync);
+        let said = |agent: &Running| agent.log().matches("in rotation").count();
+        stays("verified in silence", || said(&agent) == 1);
+        let request = request(&haproxy, 1500);
+        assert_eq!(agent.stop(), 143);
+        assert_eq!(request.join().unwrap(), "hello from one\n");
+    }
 }
 
 #[test]

@@ -233,9 +233,10 @@ impl Client {
         })
     }
 
-    /// One server's statistics; `None` when it does not exist (any more).
-    pub async fn stat(&self, backend: &str, id: u32) -> Result<Option<ServerStat>, ClientError> {
-        let exchange = self.exchange(&[Command::ShowStat { backend, server: id }]).await?;
+    /// The statistics of `server`; `None` when it does not exist (any more).
+    pub async fn stat(&self, server: &Server) -> Result<Option<ServerStat>, ClientError> {
+        let command = Command::ShowStat { backend: server.backend_id, server: server.id };
+        let exchange = self.exchange(&[command]).await?;
         Ok(ServerStat::parse(exchange.replies.first().map_or("", String::as_str))?)
     }
 

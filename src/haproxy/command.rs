@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 pub enum Command<'a> {
     /// The servers of one backend, or of all.
     ShowServersState(Option<&'a str>),
-    /// One server's statistics.
+    /// One server's statistics. By number: a frontend may have the backend's name, and would answer.
     ShowStat {
-        /// Backend name.
-        backend: &'a str,
+        /// The backend's id (`be_id`).
+        backend: u32,
         /// Server id (`srv_id`).
         server: u32,
     },
@@ -70,7 +70,7 @@ impl fmt::Display for Command<'_> {
         match self {
             Self::ShowServersState(Some(backend)) => write!(f, "show servers state {backend}"),
             Self::ShowServersState(None) => f.write_str("show servers state"),
-            Self::ShowStat { backend, server } => write!(f, "show stat {backend} 4 {server}"),
+            Self::ShowStat { backend, server } => write!(f, "show stat #{backend} 4 {server}"),
             Self::ShowStatAll => f.write_str("show stat"),
             Self::ShowInfo => f.write_str("show info"),
             Self::SetAddr(backend, server, addr) => {

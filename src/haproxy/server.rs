@@ -11,6 +11,8 @@ use super::{TableError, excerpt};
 pub struct Server {
     /// Its backend's name.
     pub backend: Arc<str>,
+    /// Its backend's id, which no frontend shares.
+    pub backend_id: u32,
     /// Its id within the backend.
     pub id: u32,
     /// Its name, such as `node3`.
@@ -110,6 +112,7 @@ pub fn parse(reply: &str) -> Result<Vec<Server>, TableError> {
     };
     let columns = Columns {
         backend: index("be_name")?,
+        backend_id: index("be_id")?,
         id: index("srv_id")?,
         name: index("srv_name")?,
         addr: index("srv_addr")?,
@@ -134,6 +137,7 @@ pub fn parse(reply: &str) -> Result<Vec<Server>, TableError> {
 
 struct Columns {
     backend: usize,
+    backend_id: usize,
     id: usize,
     name: usize,
     addr: usize,
@@ -175,6 +179,7 @@ impl Columns {
         };
         Some(Server {
             backend: Arc::clone(backend),
+            backend_id: cell(self.backend_id)?.parse().ok()?,
             id: cell(self.id)?.parse().ok()?,
             name: cell(self.name)?.into(),
             addr,

@@ -75,7 +75,7 @@ pub struct ServerStat {
 }
 
 impl ServerStat {
-    /// Parses the answer to `show stat BACKEND 4 ID`; `None` when there is no such server.
+    /// Parses the answer to `show stat #BACKEND 4 ID`; `None` when there is no such server.
     pub fn parse(reply: &str) -> Result<Option<Self>, TableError> {
         if reply.starts_with("No such") {
             return Ok(None);

@@ -61,6 +61,7 @@ fn slot(id: u32, text: &str) -> Server {
     };
     Server {
         backend: "webapp".into(),
+        backend_id: 3,
         id,
         name: format!("node{id}").into(),
         addr: Some(addr),

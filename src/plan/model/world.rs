@@ -521,6 +521,7 @@ fn server(s: usize, slot: &Slot) -> Server {
     let endpoint = endpoint(slot.shows);
     Server {
         backend: BACKEND.with(Arc::clone),
+        backend_id: 1,
         id: s as u32 + 1,
         name: name(s),
         addr: Some(endpoint.ip()),
