@@ -3,6 +3,9 @@
 //! Every statement is written once and runs on both. Times are milliseconds since the Unix epoch;
 //! a lease is measured by the database's own clock, so scalers on different hosts agree.
 
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
@@ -76,7 +79,10 @@ impl Store {
     async fn connect(url: &StoreUrl) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (dialect, options) = match url {
-            StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path)),
+            StoreUrl::Sqlite(path) => {
+                private(path)?;
+                (Dialect::Sqlite, sqlite_url(path))
+            }
             StoreUrl::Mysql(url) => (Dialect::Mysql, url.clone()),
         };
         // The parser's own message may quote the URL, password and all.
@@ -119,6 +125,15 @@ impl Store {
     /// Lets go of every connection.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Makes the file that is not there yet for its owner alone, and SQLite gives its journal the same
+/// mode: containers' environments, which often hold secrets, are kept in it.
+fn private(path: &Path) -> Result<()> {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The store, on SQLite and on MariaDB alike.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -201,4 +202,18 @@ async fn a_store_that_cannot_be_opened_is_named_without_its_password() {
     assert!(error.contains("127.0.0.1:1/berth") && !error.contains("secret"), "{error}");
     let url = StoreUrl::Sqlite(Path::new("/nowhere/at/all.db").to_owned());
     assert!(format!("{:#}", Store::open(&url).await.unwrap_err()).contains("/nowhere/at/all.db"));
+}
+
+#[tokio::test]
+async fn nobody_else_reads_the_environments_that_sqlite_keeps() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(&StoreUrl::Sqlite(dir.path().join("scaler.db"))).await.unwrap();
+    store.set_pause("web", Pause::Both).await.unwrap();
+    let files = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+    assert!(files.len() > 1, "the journal is there too: {files:?}");
+    for file in files {
+        let mode = file.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file:?}");
+    }
+    store.close().await;
 }
