@@ -1,5 +1,6 @@
 //! `/metrics` in Prometheus' text format, and `/healthz`.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -134,13 +135,26 @@ impl Page {
         self.leading.set(epoch.is_some().into());
         match epoch {
             Some(epoch) => drop(self.epoch.set(epoch)),
-            None => {
-                self.replicas.clear();
-                self.recommended.clear();
-                self.bound.clear();
-                self.reading.clear();
-            }
+            None => self.forget(),
         }
+    }
+
+    /// The policies that hold now, in place of others: what is gone is not shown any more.
+    pub fn policies(&self, before: &[Policy], now: &[Policy]) {
+        fn shown(policy: &Policy) -> (&str, Vec<&str>) {
+            (&policy.name, policy.metrics.iter().map(|m| m.name.as_str()).collect())
+        }
+        let now: HashSet<_> = now.iter().map(shown).collect();
+        if !before.iter().all(|policy| now.contains(&shown(policy))) {
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        self.replicas.clear();
+        self.recommended.clear();
+        self.bound.clear();
+        self.reading.clear();
     }
 
     /// A policy's round.

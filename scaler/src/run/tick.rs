@@ -147,7 +147,9 @@ impl Round {
             self.complain(format!("docker host {host}: {why}"));
         }
         let policies = self.policies(&sight).await?;
-        self.published.send_replace(Some(policies.clone()));
+        if let Some(before) = self.published.send_replace(Some(policies.clone())) {
+            self.page.policies(&before, &policies);
+        }
         let at = now();
         let keep = keeps(&policies);
         let keep = |service: &str| keep.get(service).copied().unwrap_or(Keep::Nothing);

@@ -293,6 +293,17 @@ async fn pause_and_resume_and_a_wrong_reload() {
     let policies = output(&mut site.command(&["policies"]));
     assert!(policies.contains("1…4") && policies.contains("none"), "{policies}");
     assert_eq!(site.get("/healthz").await.unwrap(), "ok\n");
+
+    let named = policy(&service, "").replace("\"web\"", "\"other\"");
+    site.configure(None, &named);
+    scaler.signal(Signal::SIGHUP);
+    eventually("the page shows the new policy and not the one that is gone", async || {
+        let page = site.get("/metrics").await.ok()?;
+        let shows =
+            |policy: &str| page.contains(&format!("recommended_replicas{{policy={policy:?}"));
+        (shows("other") && !shows("web")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
