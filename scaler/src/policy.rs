@@ -10,6 +10,9 @@ use std::time::Duration;
 /// The longest name of anything, in bytes: what a column of the store holds.
 pub const LONGEST_NAME: usize = 190;
 
+/// The largest minimum and maximum: a slip of the finger must not fill the hosts and the store.
+pub const MOST_REPLICAS: u32 = 10_000;
+
 /// One policy: which service, between which bounds, by which signals, how fast each way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {

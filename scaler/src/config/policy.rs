@@ -55,7 +55,7 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     let name = f.alias(NAME, Value::name);
     let alert_service = f.opt("alert_service_name", Value::name);
     let service = f.opt("service_name", Value::name).or_else(|| alert_service.clone());
-    let (min, max) = (f.alias(MIN, Value::count), f.alias(MAX, Value::count));
+    let (min, max) = (f.alias(MIN, Value::replicas), f.alias(MAX, Value::replicas));
     let (min, max_or_min) = (min.unwrap_or(1), max.unwrap_or(u32::MAX));
     if min > max_or_min {
         f.error(

@@ -2,7 +2,7 @@
 //! into structs would stop at the first.
 
 use super::ConfigError;
-use crate::policy::LONGEST_NAME;
+use crate::policy::{LONGEST_NAME, MOST_REPLICAS};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
@@ -12,13 +12,19 @@ use toml::de::{DeTable, DeValue};
 /// A document under reading: its text, the environment and the errors so far.
 pub(super) struct Document<'d> {
     text: &'d str,
-    env: &'d dyn Fn(&str) -> Option<String>,
+    /// `None` where nothing stands for a value of the environment.
+    env: Option<&'d dyn Fn(&str) -> Option<String>>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
 impl<'d> Document<'d> {
     pub(super) fn new(text: &'d str, env: &'d dyn Fn(&str) -> Option<String>) -> Self {
-        Self { text, env, errors: RefCell::default() }
+        Self { text, env: Some(env), errors: RefCell::default() }
+    }
+
+    /// A document whose strings mean what they say.
+    pub(super) fn literal(text: &'d str) -> Self {
+        Self { text, env: None, errors: RefCell::default() }
     }
 
     /// The root table; syntax errors are recorded, what could be read is returned.
@@ -49,12 +55,13 @@ impl<'d> Document<'d> {
 
     /// `text` with every `${NAME}` replaced from the environment.
     fn expand(&self, text: &str) -> Result<String, String> {
+        let Some(env) = self.env else { return Ok(text.to_owned()) };
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
             let (name, after) = after.split_once('}').ok_or("expected a } after ${")?;
-            let value = (self.env)(name)
-                .ok_or_else(|| format!("the environment variable {name} is not set"))?;
+            let value =
+                env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?;
             out.push_str(before);
             out.push_str(&value);
             rest = after;
@@ -110,6 +117,14 @@ impl<'a> Value<'a> {
             _ => None,
         };
         parsed.map_or_else(|| self.unlike("a whole number from 0 on"), Ok)
+    }
+
+    /// A number of replicas, up to [`MOST_REPLICAS`].
+    pub(super) fn replicas(self) -> Result<u32, String> {
+        match self.count()? {
+            n if n > MOST_REPLICAS => Err(format!("expected at most {MOST_REPLICAS}, not {n}")),
+            n => Ok(n),
+        }
     }
 
     /// A finite number of at least zero.

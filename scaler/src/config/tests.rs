@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy::{Action, Law, Query, Step};
+use crate::store::policies::PolicyRow;
 
 const WHOLE: &str = r#"
 [store]
@@ -168,6 +169,10 @@ fn refuses_what_cannot_be_meant() {
             "line 5: policy[p].container_policy_name: is the same",
         ),
         (format!("{policy}{policy}"), "line 6: policy[p].policy_name: \"p\" is there twice"),
+        (
+            policy.replace("= 3", "= 10001"),
+            "line 3: policy[p].autoscale_max_instance: expected at most 10000, not 10001",
+        ),
         (with("up = { limit_count = 2 }"), "line 5: policy[p].up.limit_period: is missing"),
         (
             with(
@@ -204,6 +209,25 @@ fn refuses_what_cannot_be_meant() {
         let found = errors(&text);
         assert!(found[0].starts_with(expected), "{found:#?} does not start with {expected:?}");
     }
+}
+
+#[test]
+fn a_row_of_the_policy_table_cannot_read_the_environment() {
+    let row = PolicyRow {
+        policy_name: "web".to_owned(),
+        service_name: "${PATH}".to_owned(),
+        naming_convention: Some("${".to_owned()),
+        max: 3,
+        settings: Some("drain_grace = \"${PATH}\"".to_owned()),
+        ..PolicyRow::default()
+    };
+    let error = row.parse(&Sources::any()).expect_err("that is no duration");
+    assert!(error.contains("not \"${PATH}\""), "{error}");
+    let policy = PolicyRow { settings: None, ..row }.parse(&Sources::any()).expect("right");
+    assert_eq!(
+        (policy.service.as_str(), policy.naming_convention.as_deref()),
+        ("${PATH}", Some("${"))
+    );
 }
 
 #[test]

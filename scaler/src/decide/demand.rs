@@ -6,6 +6,9 @@ use crate::observation::{Reading, Replicas};
 use crate::policy::{Law, Metric, Policy, Step, ValueOf};
 use crate::timestamp::Timestamp;
 
+/// Larger readings are nonsense; their square would be no number, and could not be remembered.
+const MOST: f64 = 1e100;
+
 /// What the metrics ask for.
 pub(super) struct Demand<'a> {
     /// Replicas wanted by what is known: above the capacity only beyond the tolerance. `None` when
@@ -143,8 +146,8 @@ fn valid(
     match reading {
         Some(&Reading::Value { v, at }) => {
             let average = matches!(metric.law, Law::Target { value: ValueOf::Average, .. });
-            if !v.is_finite() || v < 0.0 {
-                Err(format!("reads {v}, which is no amount"))
+            if !(0.0..=MOST).contains(&v) {
+                Err(format!("reads {v:?}, which is no amount"))
             } else if now.since(at) > metric.stale_after {
                 Err(format!("is {} s old", now.since(at).as_secs()))
             } else if average && replicas.running == 0 {

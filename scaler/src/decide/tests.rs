@@ -166,7 +166,8 @@ fn an_error_is_never_a_zero() {
         (Reading::Stale, "is stale"),
         (Reading::Error("timed out".to_owned()), "cannot be read (timed out)"),
         (Reading::Value { v: f64::NAN, at: MONDAY }, "reads NaN, which is no amount"),
-        (Reading::Value { v: -1.0, at: MONDAY }, "reads -1, which is no amount"),
+        (Reading::Value { v: -1.0, at: MONDAY }, "reads -1.0, which is no amount"),
+        (Reading::Value { v: 2e100, at: MONDAY }, "reads 2e100, which is no amount"),
     ] {
         let mut w = World::new(sessions(), 5);
         w.tick(&[240.0]);
@@ -178,6 +179,16 @@ fn an_error_is_never_a_zero() {
                 format!("hold 5: no metric can be trusted; sessions {why}, so nothing is stopped")
             );
         }
+    }
+}
+
+#[test]
+fn what_is_remembered_of_any_reading_can_be_stored() {
+    let mut w = World::new(sessions(), 5);
+    for value in [0.0, 1e100, 2e100, f64::MAX, f64::MIN_POSITIVE, f64::INFINITY, 240.0] {
+        w.wait(10).tick(&[value]);
+        let stored = serde_json::to_string(&w.history).unwrap();
+        assert_eq!(serde_json::from_str::<History>(&stored).unwrap(), w.history, "{value}");
     }
 }
 

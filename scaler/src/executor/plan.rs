@@ -214,7 +214,7 @@ fn out(
     for instance in &service.alive {
         *planned.entry(instance.host.as_str()).or_default() += 1;
     }
-    let mut names = around.names.clone();
+    let mut last = 0;
     for _ in 0..create {
         let fewest = |host: &&String| {
             let host = host.as_str();
@@ -223,8 +223,7 @@ fn out(
         };
         let host = around.hosts.iter().min_by_key(fewest).ok_or("no docker host answers")?;
         *planned.entry(host.as_str()).or_default() += 1;
-        let name = next_name(policy, &names);
-        names.insert(name.clone());
+        let name = next_name(policy, around.names, &mut last);
         steps.push(Step {
             kind: StepKind::Create,
             host: host.clone(),
@@ -298,14 +297,18 @@ fn of_instance(policy: &Policy, kind: StepKind, instance: &Instance) -> Step {
     }
 }
 
-/// The naming convention with the next free number, or the service and an id where there is none.
-fn next_name(policy: &Policy, names: &HashSet<String>) -> String {
-    match &policy.naming_convention {
-        Some(prefix) => (1..=names.len() + 1)
-            .map(|n| format!("{prefix}{n}"))
-            .find(|name| !names.contains(name))
-            .unwrap_or_else(|| format!("{prefix}{}", names.len() + 2)),
-        None => format!("{}-{:08x}", policy.service, berth::random::bits() >> 32),
+/// The naming convention with the next free number above `last`, or the service and an id where
+/// there is none.
+fn next_name(policy: &Policy, names: &HashSet<String>, last: &mut usize) -> String {
+    let Some(prefix) = &policy.naming_convention else {
+        return format!("{}-{:08x}", policy.service, berth::random::bits() >> 32);
+    };
+    loop {
+        *last += 1;
+        let name = format!("{prefix}{last}");
+        if !names.contains(&name) {
+            return name;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::policy::{Action, LONGEST_NAME, Pause, Policy};
+use crate::policy::{Action, LONGEST_NAME, MOST_REPLICAS, Pause, Policy};
 use crate::store::memory::{EVERY_POLICY, either};
 
 /// Labels by which a container names its service.
@@ -92,9 +92,12 @@ fn of_labels(service: &str, labels: &Labels, complain: &mut dyn FnMut(String)) -
 fn override_fields(policy: &mut Policy, labels: &Labels, complain: &mut dyn FnMut(String)) {
     let mut count = |names: [&str; 2]| {
         let text = find(labels, names)?;
-        let parsed = text.parse::<u32>().ok();
+        let parsed = text.parse::<u32>().ok().filter(|n| *n <= MOST_REPLICAS);
         if parsed.is_none() {
-            complain(format!("{}: expected a whole number from 0 on, not {text:?}", names[0]));
+            complain(format!(
+                "{}: expected a whole number from 0 to {MOST_REPLICAS}, not {text:?}",
+                names[0]
+            ));
         }
         parsed
     };
@@ -178,11 +181,13 @@ mod tests {
             ("autoscale_min_instance", "9"),
             ("autoscale_action", "grow"),
             ("service_availability", "perhaps"),
+            ("autoscale_max_instances", "10001"),
         ];
         let (policies, complaints) = merged(vec![Policy::new("p", "web", 2, 8)], &list);
         assert_eq!(policies, [Policy::new("p", "web", 2, 8)]);
-        assert_eq!(complaints.len(), 3, "{complaints:?}");
-        assert!(complaints[0].contains("9 is above the maximum of 8"), "{complaints:?}");
+        assert_eq!(complaints.len(), 4, "{complaints:?}");
+        assert!(complaints[0].contains("from 0 to 10000, not \"10001\""), "{complaints:?}");
+        assert!(complaints[1].contains("9 is above the maximum of 8"), "{complaints:?}");
     }
 
     #[test]
