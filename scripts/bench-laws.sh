@@ -11,9 +11,14 @@ need_rust
 cargo build --quiet --locked --release -p berth-scaler
 play() { target/release/berth-scaler simulate --start "${START:-20}" "$@"; }
 play
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
 for file in "$@"; do
-  case $file in
-    *.gz) zcat "$file" | play --times "${TIMES:-8}" - ;;
-    *) play --times "${TIMES:-8}" "$file" ;;
-  esac
+  if [[ $file == *.gz ]]; then
+    # A table is headed by its file's name.
+    plain=$dir/$(basename "$file" .gz)
+    zcat "$file" > "$plain"
+    file=$plain
+  fi
+  play --times "${TIMES:-8}" "$file"
 done
