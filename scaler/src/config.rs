@@ -276,19 +276,11 @@ impl Config {
     }
 }
 
-/// The `[[policy]]` tables of a text and nothing else of it, as the simulator has them: what stands
-/// for a value of the environment is read as nothing.
+/// The `[[policy]]` tables of a text and nothing else of it, as a row of the policy table or the
+/// simulator has them. `${` is a `${` here: whoever may write the table need not know the scaler's
+/// environment, and the simulator has none.
 pub fn parse_policies(text: &str, sources: &Sources) -> Result<Vec<Policy>, Vec<ConfigError>> {
-    policies(Document::new(text, &|_| Some(String::new())), sources)
-}
-
-/// The same of a row of the policy table. Whoever may write the table need not know the scaler's
-/// environment, so `${` is a `${` here.
-pub fn parse_row(text: &str, sources: &Sources) -> Result<Vec<Policy>, Vec<ConfigError>> {
-    policies(Document::literal(text), sources)
-}
-
-fn policies(doc: Document<'_>, sources: &Sources) -> Result<Vec<Policy>, Vec<ConfigError>> {
+    let doc = Document::literal(text);
     let root = doc.root();
     let policies = policy::policies(&Fields::root(&doc, &root), sources);
     finish(doc, Some(policies))

@@ -9,16 +9,19 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// The value of a variable.
+type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
+
 /// A document under reading: its text, the environment and the errors so far.
 pub(super) struct Document<'d> {
     text: &'d str,
     /// `None` where nothing stands for a value of the environment.
-    env: Option<&'d dyn Fn(&str) -> Option<String>>,
+    env: Option<&'d Environment<'d>>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
 impl<'d> Document<'d> {
-    pub(super) fn new(text: &'d str, env: &'d dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(text: &'d str, env: &'d Environment<'d>) -> Self {
         Self { text, env: Some(env), errors: RefCell::default() }
     }
 
@@ -92,8 +95,11 @@ impl<'a> Value<'a> {
     /// A string, with the environment's values put in; not empty.
     pub(super) fn text(self) -> Result<String, String> {
         match self.value {
-            DeValue::String(s) if s.trim().is_empty() => Err("must not be empty".to_owned()),
-            DeValue::String(s) => self.doc.expand(s),
+            DeValue::String(s) => match self.doc.expand(s)? {
+                text if !text.trim().is_empty() => Ok(text),
+                _ if s.trim().is_empty() => Err("must not be empty".to_owned()),
+                _ => Err(format!("must not be empty: there is nothing in {}", s.trim())),
+            },
             _ => self.unlike("a string"),
         }
     }

@@ -59,7 +59,11 @@ min = 5
 "#;
 
 fn env(name: &str) -> Option<String> {
-    matches!(name, "DB_PASSWORD" | "ALERT_TOKEN").then(|| format!("<{name}>"))
+    match name {
+        "DB_PASSWORD" | "ALERT_TOKEN" => Some(format!("<{name}>")),
+        "EMPTY" => Some("\n".to_owned()),
+        _ => None,
+    }
 }
 
 fn errors(text: &str) -> Vec<String> {
@@ -149,6 +153,10 @@ fn refuses_what_cannot_be_meant() {
         (
             "[alerts]\nlisten = '127.0.0.1:1'\ntoken = '${NOPE}'".to_owned(),
             "line 3: alerts.token: the environment variable NOPE is not set",
+        ),
+        (
+            "[alerts]\nlisten = '127.0.0.1:1'\ntoken = '${EMPTY}'".to_owned(),
+            "line 3: alerts.token: must not be empty: there is nothing in ${EMPTY}",
         ),
         ("a = [".to_owned(), "line 1: syntax:"),
         (

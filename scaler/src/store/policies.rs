@@ -4,7 +4,7 @@
 use sqlx::Row;
 
 use super::Store;
-use crate::config::{Sources, parse_row};
+use crate::config::{Sources, parse_policies};
 use crate::policy::Policy;
 
 /// One row as it is stored.
@@ -59,7 +59,7 @@ impl PolicyRow {
 
     /// The row as a policy; the error names the field.
     pub fn parse(&self, sources: &Sources) -> Result<Policy, String> {
-        let read = parse_row(&self.to_toml(), sources).map_err(|errors| {
+        let read = parse_policies(&self.to_toml(), sources).map_err(|errors| {
             let words: Vec<String> =
                 errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
             words.join("; ")
