@@ -146,9 +146,14 @@ fn sqlite_url(path: &Path) -> String {
 pub fn new_id(now: Timestamp) -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
     let noise = i64::try_from(berth::random::bits() >> 55).unwrap_or_default();
-    let fresh = (now.0 << 10) | noise;
+    let fresh = first_id(now) | noise;
     let last = LAST.fetch_update(Relaxed, Relaxed, |last| Some(fresh.max(last + 1)));
     fresh.max(last.unwrap_or_default() + 1)
+}
+
+/// The least identifier of a moment.
+fn first_id(at: Timestamp) -> i64 {
+    at.0.saturating_mul(1 << 10)
 }
 
 /// One word or number of a column as it is stored; an unknown word is an error of the store.

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::format::parse;
 use crate::clock::now;
@@ -105,7 +105,16 @@ async fn receive(
     for alert in &alerts {
         let at = now();
         match inlet.store.receive(alert, at, at + *ttl).await {
-            Ok(received) => {
+            Ok(None) => {
+                // What was kept of this body is known by its keys when it comes again.
+                inlet.page.alert("no_room");
+                debug!(alert = alert.title, "too many alerts: not taken in");
+                return refuse(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many alerts have come in: send it again later",
+                );
+            }
+            Ok(Some(received)) => {
                 inlet.page.alert(if received.duplicate { "duplicate" } else { "stored" });
                 info!(
                     alert = alert.title,
@@ -134,7 +143,7 @@ fn refuse(status: StatusCode, why: &str) -> Response {
 /// Compares digests, which takes the same time wherever the tokens differ.
 fn is_authorized(headers: &HeaderMap, token: &Secret) -> bool {
     let given = headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let given = given.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+    let Some(given) = given.and_then(|value| value.strip_prefix(b"Bearer ")) else { return false };
     let (given, expected) = (digest(&SHA256, given), digest(&SHA256, token.0.as_bytes()));
     let differing = given.as_ref().iter().zip(expected.as_ref()).fold(0, |d, (a, b)| d | (a ^ b));
     differing == 0

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{Any, Row, Transaction};
 
-use super::{Store, new_id, told};
+use super::{Store, first_id, new_id, told};
 use crate::alerts::Alert;
 use crate::timestamp::Timestamp;
 
@@ -37,6 +37,13 @@ pub enum AlertEnd {
     Skipped(String),
 }
 
+/// Alerts that may wait at once. Every round looks at each of them.
+const MOST_WAITING: i64 = 1000;
+/// Alerts that may come in within one time to live, whatever becomes of them.
+const MOST_LIVE: i64 = 10_000;
+/// Finished alerts that are kept, the latest ones.
+const MOST_KEPT: i64 = 100_000;
+
 /// What became of an alert that came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Received {
@@ -47,15 +54,22 @@ pub struct Received {
 }
 
 impl Store {
-    /// Stores an alert, unless a live one has the same key.
+    /// Stores an alert, unless a live one has the same key. `None` when there is no room: a sender
+    /// gone wild, or one that means harm, must not fill the store.
     pub async fn receive(
         &self,
         alert: &Alert,
         now: Timestamp,
         expires: Timestamp,
-    ) -> Result<Received, sqlx::Error> {
+    ) -> Result<Option<Received>, sqlx::Error> {
+        if let Some(id) = self.repeat_alert(alert, now).await? {
+            return Ok(Some(Received { id, duplicate: true }));
+        }
+        if !self.has_room(now, expires).await? {
+            return Ok(None);
+        }
         let fields = serde_json::to_string(alert).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-        // A row that dies between the failed insert and the look at it is inserted the second time.
+        // Another scaler may store the same one between the look and the insert.
         let mut tries = 0;
         loop {
             tries += 1;
@@ -84,20 +98,64 @@ impl Store {
             match inserted {
                 Err(sqlx::Error::Database(e)) if e.is_unique_violation() && tries < 3 => {}
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(Received { id, duplicate: false }),
+                Ok(_) => return Ok(Some(Received { id, duplicate: false })),
             }
-            sqlx::query("UPDATE alerts SET repeats = repeats + 1 WHERE live_key = ?")
-                .bind(&alert.key)
-                .execute(&self.pool)
-                .await?;
-            let live: Option<i64> = sqlx::query_scalar("SELECT id FROM alerts WHERE live_key = ?")
-                .bind(&alert.key)
-                .fetch_optional(&self.pool)
-                .await?;
-            if let Some(id) = live {
-                return Ok(Received { id, duplicate: true });
+            if let Some(id) = self.repeat_alert(alert, now).await? {
+                return Ok(Some(Received { id, duplicate: true }));
             }
         }
+    }
+
+    /// Counts an alert that is there already and still lives.
+    async fn repeat_alert(
+        &self,
+        alert: &Alert,
+        now: Timestamp,
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let live: Option<i64> =
+            sqlx::query_scalar("SELECT id FROM alerts WHERE live_key = ? AND expires_at > ?")
+                .bind(&alert.key)
+                .bind(now.0)
+                .fetch_optional(&self.pool)
+                .await?;
+        if live.is_some() {
+            sqlx::query("UPDATE alerts SET repeats = repeats + 1 WHERE id = ?")
+                .bind(live)
+                .execute(&self.pool)
+                .await?;
+        }
+        Ok(live)
+    }
+
+    /// Whether another alert may come in. Several that ask at once may go a little beyond it.
+    async fn has_room(&self, now: Timestamp, expires: Timestamp) -> Result<bool, sqlx::Error> {
+        let waiting: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM alerts WHERE status = 'unprocessed'")
+                .fetch_one(&self.pool)
+                .await?;
+        let ttl = expires.since(now);
+        let live: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM alerts WHERE id >= ?")
+            .bind(first_id(now - ttl))
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(waiting < MOST_WAITING && live < MOST_LIVE)
+    }
+
+    /// Deletes finished alerts from before `oldest`, and those beyond the number that is kept.
+    pub(super) async fn forget_alerts(&self, oldest: Timestamp) -> Result<(), sqlx::Error> {
+        let beyond: Option<i64> =
+            sqlx::query_scalar("SELECT id FROM alerts ORDER BY id DESC LIMIT 1 OFFSET ?")
+                .bind(MOST_KEPT)
+                .fetch_optional(&self.pool)
+                .await?;
+        sqlx::query(
+            "DELETE FROM alerts WHERE (received_at < ? OR id <= ?) AND status <> 'unprocessed'",
+        )
+        .bind(oldest.0)
+        .bind(beyond.unwrap_or(i64::MIN))
+        .execute(&self.pool)
+        .await
+        .map(drop)
     }
 
     /// Alerts that wait, oldest first.
@@ -190,4 +248,70 @@ pub(super) async fn claim(
     .execute(&mut **tx)
     .await?;
     Ok(claimed.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::StoreUrl;
+
+    const TTL: Duration = Duration::from_secs(300);
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    async fn store(dir: &tempfile::TempDir) -> Store {
+        Store::open(&StoreUrl::Sqlite(dir.path().join("scaler.db"))).await.unwrap()
+    }
+
+    /// Alerts that came in one a millisecond, the last one at `until`.
+    async fn flood(store: &Store, count: i64, status: &str, until: Timestamp) {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1)
+             INSERT INTO alerts (id, received_at, expires_at, dedup_key, live_key, repeats, title,
+                fields, status)
+             SELECT (? - i) * 1024, ? - i, ? - i + 300000, 'k' || i, 'k' || i, 1, 't', '{}', ?
+             FROM n";
+        let until = until.0;
+        let flood = sqlx::query(sql).bind(count).bind(until).bind(until).bind(until).bind(status);
+        flood.execute(&store.pool).await.unwrap();
+    }
+
+    async fn takes(store: &Store, key: &str, now: Timestamp) -> Option<bool> {
+        let alert = Alert { key: key.to_owned(), ..Alert::default() };
+        store.receive(&alert, now, now + TTL).await.unwrap().map(|received| received.duplicate)
+    }
+
+    #[tokio::test]
+    async fn no_more_alerts_wait_than_a_round_can_look_at() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = store(&dir).await;
+        flood(&store, MOST_WAITING - 1, "unprocessed", NOW).await;
+        assert_eq!(takes(&store, "last", NOW).await, Some(false));
+        assert_eq!(takes(&store, "more", NOW).await, None);
+        assert_eq!(takes(&store, "last", NOW).await, Some(true), "what is kept is kept");
+        let first = store.waiting_alerts().await.unwrap()[0].id;
+        store.skip_alert(first, "enough").await.unwrap();
+        assert_eq!(takes(&store, "more", NOW).await, Some(false));
+    }
+
+    #[tokio::test]
+    async fn alerts_that_end_at_once_are_bounded_too() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = store(&dir).await;
+        flood(&store, MOST_LIVE, "skipped", NOW).await;
+        assert_eq!(takes(&store, "more", NOW).await, None);
+        let later = NOW + TTL + Duration::from_millis(1);
+        assert_eq!(takes(&store, "more", later).await, Some(false));
+    }
+
+    #[tokio::test]
+    async fn only_the_latest_finished_alerts_are_kept() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let store = store(&dir).await;
+        flood(&store, MOST_KEPT + 7, "skipped", NOW).await;
+        store.forget_alerts(Timestamp(0)).await.unwrap();
+        let kept = store.all_alerts().await.unwrap();
+        assert_eq!(kept.len() as i64, MOST_KEPT);
+        assert_eq!(kept.last().unwrap().received_at, NOW);
+    }
 }

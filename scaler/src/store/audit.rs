@@ -263,10 +263,7 @@ impl Store {
         .bind(oldest.0)
         .execute(&self.pool)
         .await?;
-        sqlx::query("DELETE FROM alerts WHERE received_at < ? AND status <> 'unprocessed'")
-            .bind(oldest.0)
-            .execute(&self.pool)
-            .await?;
+        self.forget_alerts(oldest).await?;
         Ok(rows.rows_affected())
     }
 }

@@ -76,10 +76,10 @@ async fn the_same_alert_is_kept_once(a: &Store, b: &Store) {
     let (now, later) = (Timestamp(1000), Timestamp(2000));
     let alert = alert("k");
     let both = tokio::join!(a.receive(&alert, now, later), b.receive(&alert, now, later));
-    let (x, y) = (both.0.unwrap(), both.1.unwrap());
+    let (x, y) = (both.0.unwrap().unwrap(), both.1.unwrap().unwrap());
     assert_eq!(x.id, y.id);
     assert!(x.duplicate != y.duplicate);
-    let after = a.receive(&alert, later, Timestamp(3000)).await.unwrap();
+    let after = a.receive(&alert, later, Timestamp(3000)).await.unwrap().unwrap();
     assert!(!after.duplicate, "its time to live is over");
     let waiting = b.waiting_alerts().await.unwrap();
     assert_eq!(waiting.iter().map(|w| w.repeats).collect::<Vec<_>>(), [2, 1]);
@@ -112,7 +112,7 @@ fn intent(at: i64, epoch: i64) -> Entry {
 }
 
 async fn a_decision_is_stored_wholly_or_not(a: &Store, b: &Store, lease: &Lease) {
-    let received = a.receive(&alert("d"), Timestamp(1), Timestamp(9000)).await.unwrap();
+    let received = a.receive(&alert("d"), Timestamp(1), Timestamp(9000)).await.unwrap().unwrap();
     let ends = [(received.id, AlertEnd::Processed("scale out".to_owned()))];
     let (history, entries) = (History::default(), [intent(5000, lease.epoch)]);
     let commit = Commit {
