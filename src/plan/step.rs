@@ -55,8 +55,9 @@ pub struct Release {
     pub port: u16,
 }
 
-/// Slots changed by one line of commands, which must fit HAProxy's buffer of 16 kB.
-const BATCH: usize = 40;
+/// Bytes after which a line of commands takes in no further slot. HAProxy 3.2 refuses a line that
+/// does not fit its buffer (`tune.bufsize`, 16 kB).
+const LONG_LINE: usize = 6 << 10;
 
 impl Step {
     /// The commands of this step, none when it only reads or waits. Lines of several agents may
@@ -81,7 +82,14 @@ impl Step {
                 Command::SetState(&slot.backend, &slot.name, ServerState::Drain),
             ],
             Self::Release(releases) => {
-                releases.iter().take(BATCH).flat_map(Release::commands).collect()
+                let mut length = 0;
+                let fits = |release: &&Release| {
+                    let before = length;
+                    length +=
+                        release.commands().iter().map(|one| one.to_string().len()).sum::<usize>();
+                    before < LONG_LINE
+                };
+                releases.iter().take_while(fits).flat_map(Release::commands).collect()
             }
             Self::Reread
             | Self::Settle

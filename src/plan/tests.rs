@@ -179,3 +179,19 @@ fn drains_then_waits_then_gives_back() {
     template.slots = vec![slot(1, "0.0.0.0 maint")];
     assert_eq!(template.plan(Desired::Absent), Step::Nothing);
 }
+
+#[test]
+fn a_line_that_gives_slots_back_fits_the_buffer_of_haproxy() {
+    for length in [1, 100] {
+        let slot = |id| Server {
+            backend: "b".repeat(length).into(),
+            name: format!("{}{id}", "n".repeat(length)).into(),
+            ..slot(id, "0.0.0.0 ready")
+        };
+        let releases: Vec<_> = (1..=200).map(|id| Release { slot: slot(id), port: 3128 }).collect();
+        let commands: Vec<_> =
+            Step::Release(releases).commands().iter().map(ToString::to_string).collect();
+        assert_eq!(commands.len() % 3, 0, "whole releases");
+        assert!((4_000..8_000).contains(&commands.join("; ").len()), "{}", commands.len());
+    }
+}
