@@ -44,3 +44,23 @@ async fn a_line_that_nobody_waits_for_any_more_is_done_to_its_end() {
         .unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_unix_socket_with_a_full_queue_is_waited_for() {
+    let global = "stats socket {dir}/small.sock level admin backlog 1";
+    let haproxy = Haproxy::with_global("haproxy".into(), global, "backend webapp\n");
+    let client = Client::new(Endpoint::Unix(haproxy.dir().join("small.sock")));
+    signal(haproxy.pid() as i32, "STOP");
+    let crowd: Vec<_> = (0..50)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.stats().await })
+        })
+        .collect();
+    // Each has come as far as it can without HAProxy.
+    tokio::task::yield_now().await;
+    signal(haproxy.pid() as i32, "CONT");
+    for member in crowd {
+        member.await.unwrap().unwrap();
+    }
+}

@@ -6,12 +6,12 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
@@ -27,6 +27,8 @@ use crate::tcp;
 /// Longest time that one exchange may take: a stats socket with all its connections taken accepts
 /// another and answers when one of them ends.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two attempts at a Unix socket where too many others wait.
+const CROWDED: Duration = Duration::from_millis(20);
 /// How long a change goes on that nobody waits for any more.
 const LINGER: Duration = Duration::from_secs(60);
 /// Bytes that one exchange may answer: some 30,000 servers.
@@ -186,7 +188,7 @@ impl Client {
         let addr = match &self.endpoint {
             Endpoint::Tcp(addr) => addr,
             Endpoint::Unix(path) => {
-                let stream = timeout_at(deadline, UnixStream::connect(path)).await.map_err(late)?;
+                let stream = timeout_at(deadline, connect_unix(path)).await.map_err(late)?;
                 return Ok((Box::new(stream.map_err(ClientError::Connect)?), None));
             }
         };
@@ -244,6 +246,17 @@ impl Client {
     pub async fn stats(&self) -> Result<StatTable, ClientError> {
         let exchange = self.exchange(&[Command::ShowStatAll]).await?;
         Ok(StatTable::parse(exchange.replies.first().map_or("", String::as_str))?)
+    }
+}
+
+/// Connects once there is room: connect(2) on a socket that does not block says EAGAIN when too many
+/// others wait to be accepted.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(CROWDED).await,
+            done => return done,
+        }
     }
 }
 
