@@ -21,9 +21,11 @@ const MAX_LINE: usize = 4096;
 /// What is kept free of it for the end of a line whose values are cut.
 const RESERVE: usize = 256;
 
-/// Starts logging. A second call changes nothing.
+/// Starts logging. A second call changes nothing. A panic is a line like any other: the standard
+/// hook would wait for a full pipe.
 pub fn init(level: LevelFilter, format: LogFormat) {
     let _ = tracing::subscriber::set_global_default(Logger { level, format, write: to_stderr });
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug in berth")));
 }
 
 /// Standard error is shared with the app, hence left in its blocking mode: a line is dropped when

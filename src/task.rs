@@ -21,19 +21,13 @@ where
             running.spawn(start());
             match running.join_next().await {
                 Some(Err(error)) if error.is_panic() => {
-                    let panic = error.into_panic();
-                    error!(task = name, panic = message(&*panic), "a bug in berth; starting over");
+                    error!(task = name, "ended by a bug in berth; starting over");
                     tokio::time::sleep(PAUSE).await;
                 }
                 _ => return,
             }
         }
     })
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]
