@@ -85,6 +85,9 @@ const FULL_READ_EVERY: u32 = 30;
 /// Between two looks at the sessions of a draining slot.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
+/// Times in a row to put a slot into rotation until somebody should know that it stays out.
+const IN_VAIN_AFTER: u32 = 5;
+
 /// Turns that fail one after the other until this HAProxy counts as unreachable, which nobody who
 /// leaves waits for: a single connection that breaks must not leave a slot behind.
 const UNREACHABLE_AFTER: u32 = 3;
@@ -131,6 +134,8 @@ struct Registrar {
     /// verified since.
     held: Option<(Server, u32)>,
     scrubbed: bool,
+    /// How often in a row a slot of mine was put into rotation and then not seen there.
+    insisted: u32,
     /// HAProxy may have requests for the app: a slot has been in rotation and is not given back.
     flowing: bool,
     /// Slots that were given back a moment ago, perhaps with requests that are not done.
@@ -158,6 +163,7 @@ impl Registrar {
             memory: Memory::default(),
             held: None,
             scrubbed: false,
+            insisted: 0,
             flowing: false,
             emptying: Vec::new(),
             process: None,
@@ -270,7 +276,13 @@ impl Registrar {
         desired: Desired,
     ) -> Result<(Standing, Duration), TurnError> {
         tracing::trace!(register = %self.channels.register, ?step);
-        if let Step::Claim { .. } | Step::MakeReady(_) | Step::Full { .. } = step {
+        match step {
+            Step::MakeReady(_) => self.insisted = self.insisted.saturating_add(1),
+            Step::Reread | Step::Settle => {}
+            _ => self.insisted = 0,
+        }
+        let insisting = self.insisted > 1;
+        if !insisting && let Step::Claim { .. } | Step::MakeReady(_) | Step::Full { .. } = step {
             self.notices.changed();
         }
         self.memory.will(&step, self.started.elapsed());
@@ -288,13 +300,19 @@ impl Registrar {
         if !matches!(step, Step::Reread | Step::Settle) {
             self.notices.reachable();
         }
-        if !matches!(step, Step::Reread | Step::Settle | Step::Full { .. }) {
+        if !insisting && !matches!(step, Step::Reread | Step::Settle | Step::Full { .. }) {
             self.backoff.reset();
         }
         let (standing, wait) = match &step {
             Step::Reread => (Standing::Absent, now),
             Step::Settle => (Standing::Absent, SETTLE),
             Step::Claim { .. } => (Standing::Absent, jitter(SETTLE, random::fraction())),
+            Step::MakeReady(slot) if insisting => {
+                if self.insisted >= IN_VAIN_AFTER {
+                    self.notices.in_vain(slot);
+                }
+                (Standing::Serving, self.backoff.next(random::fraction()))
+            }
             Step::MakeReady(slot) => {
                 self.notices.claimed(slot);
                 self.publish(slot);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use support::agent::{Agent, berth, hello};
-use support::haproxy::{ARTICLE, Haproxy, http_get};
+use support::haproxy::{ARTICLE, Haproxy, http_get, versions};
 use support::namespace::alone;
 use support::{Port, eventually, stays};
 
@@ -251,6 +251,33 @@ fn a_haproxy_that_restarts_blank_gets_its_slots_back() {
     eventually("logged", || agent.log().matches("in rotation").count() == 2);
     let why = ["HAProxy has restarted", "cannot register"];
     assert!(why.iter().any(|why| agent.log().contains(why)), "{}", agent.log());
+}
+
+#[test]
+fn names_of_a_hundred_letters_are_no_matter() {
+    let (backend, prefix) = ("b".repeat(100), "n".repeat(100));
+    for binary in versions() {
+        // Every slot shows the app's own address, so that all of them must be given back but one.
+        let port = Port::free();
+        let template = format!("server-template {prefix} 1-60 127.0.0.1:{port} disabled");
+        let proxies =
+            format!("  use_backend {backend}\nbackend webapp\nbackend {backend}\n  {template}\n");
+        let haproxy = Haproxy::with_config(binary, &proxies);
+        let agent = Agent::hello(&haproxy, "one", port)
+            .env("HAPROXY_BACKEND", &backend)
+            .env("HAPROXY_NODE_PREFIX", &prefix)
+            .start();
+        eventually("served", || haproxy.get("/") == "hello from one\n");
+        assert!(!agent.log().contains("cannot register"), "{}", agent.log());
+    }
+}
+
+#[test]
+fn a_template_of_weight_0_is_complained_about_and_not_hammered() {
+    let haproxy = Haproxy::start("server-template node 1-3 127.0.0.2:3128 disabled weight 0");
+    let agent = Agent::hello(&haproxy, "one", Port::free()).env("RECLAIM_AFTER", "1s").start();
+    eventually("complained about", || agent.log().contains("has the template weight 0?"));
+    stays("once", || agent.log().lines().count() <= 3);
 }
 
 /// A listener that does to every connection what a broken HAProxy might.

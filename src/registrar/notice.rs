@@ -24,6 +24,7 @@ enum Said {
     Nothing,
     Claimed { backend: Arc<str>, slot: Arc<str> },
     Operator(Arc<str>),
+    InVain(Arc<str>),
     Draining(Arc<str>),
     Full,
 }
@@ -68,6 +69,13 @@ impl Notices {
         if self.changes(Said::Operator(Arc::clone(&slot.name))) {
             let (backend, slot) = (&slot.backend, &slot.name);
             warn!(register = %self.register, %backend, %slot, "taken out of rotation by an operator; left so");
+        }
+    }
+
+    pub(super) fn in_vain(&mut self, slot: &Server) {
+        if self.changes(Said::InVain(Arc::clone(&slot.name))) {
+            let (backend, slot) = (&slot.backend, &slot.name);
+            warn!(register = %self.register, %backend, %slot, "stays out of rotation; has the template weight 0?");
         }
     }
 
