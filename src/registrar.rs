@@ -82,7 +82,7 @@ const EARLY_CHECKS: [Duration; 3] =
     [Duration::from_millis(40), Duration::from_millis(160), Duration::from_millis(500)];
 /// A full read instead of the cheap verify every so many verifies, for ghosts and stale slots.
 const FULL_READ_EVERY: u32 = 30;
-/// Between two looks at the sessions of a draining slot.
+/// Between two looks at the sessions of a slot that is left, to begin with.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// Times in a row to put a slot into rotation until somebody should know that it stays out.
@@ -140,6 +140,8 @@ struct Registrar {
     flowing: bool,
     /// Slots that were given back a moment ago, perhaps with requests that are not done.
     emptying: Vec<Server>,
+    /// Since when I am not to be in rotation, by `started`.
+    leaving_since: Option<Duration>,
     /// The process that answered last.
     process: Option<Process>,
     /// When it took over from another one that may have requests for the app, by `started`.
@@ -166,6 +168,7 @@ impl Registrar {
             insisted: 0,
             flowing: false,
             emptying: Vec::new(),
+            leaving_since: None,
             process: None,
             replaced_at: None,
             backoff,
@@ -176,6 +179,10 @@ impl Registrar {
 
     /// One turn; says how long to wait before the next.
     async fn turn(&mut self, want: Want) -> Duration {
+        self.leaving_since = match want.desired {
+            Desired::Serving => None,
+            _ => self.leaving_since.or_else(|| Some(self.started.elapsed())),
+        };
         match self.step(want.desired).await {
             Ok((standing, wait)) => {
                 self.failures = 0;
@@ -337,8 +344,8 @@ impl Registrar {
             Step::AwaitIdle(slot) => {
                 let stat = self.client.stat(slot).await?;
                 match stat.map_or(0, |stat| stat.work()) {
-                    0 => (Standing::Idle, DRAIN_POLL * 4),
-                    sessions => (Standing::Draining { sessions }, DRAIN_POLL),
+                    0 => (Standing::Idle, jitter(self.settings.sync_interval, random::fraction())),
+                    sessions => (Standing::Draining { sessions }, self.drain_pause()),
                 }
             }
             Step::Release(releases) => {
@@ -359,7 +366,7 @@ impl Registrar {
             }
             Step::Nothing => match self.still_running(desired).await? {
                 0 => (Standing::Absent, self.settings.sync_interval),
-                sessions => (Standing::Draining { sessions }, DRAIN_POLL),
+                sessions => (Standing::Draining { sessions }, self.drain_pause()),
             },
         };
         if desired == Desired::Draining
@@ -369,6 +376,14 @@ impl Registrar {
             return Ok((Standing::Draining { sessions: 0 }, left));
         }
         Ok((standing, wait))
+    }
+
+    /// A tenth of the time that leaving has taken so far: an app may be unready for hours, with
+    /// sessions that last as long.
+    fn drain_pause(&self) -> Duration {
+        let since = self.leaving_since.unwrap_or_default();
+        let tenth = self.started.elapsed().saturating_sub(since) / 10;
+        tenth.min(self.settings.sync_interval).max(DRAIN_POLL)
     }
 
     /// Requests on the slots that were given back, until others claim them: clients that stick to a

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use support::agent::{Agent, Running, hello, signal};
 use support::haproxy::{ARTICLE, Haproxy, http_get, versions};
+use support::tap::Tap;
 use support::{DEADLINE, Port, eventually, stays};
 
 /// An agent that is served, and where its app listens.
@@ -270,6 +271,25 @@ fn an_app_that_turns_unready_is_drained_and_comes_back() {
         eventually("back", || haproxy.ready_at(&at.to_string()) == slot);
     }
     assert_eq!(agent.stop(), 143);
+}
+
+#[test]
+fn an_app_that_stays_unready_costs_haproxy_no_more_than_one_that_serves() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let tap = Tap::start(haproxy.stats);
+    let env = [
+        ("HAPROXY_PORT", tap.port.to_string()),
+        ("READY_CHECK", "http:/health".to_owned()),
+        ("READY_INTERVAL", "100ms".to_owned()),
+    ];
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (_agent, at) = serving(&haproxy, &env);
+    http_get(at, "/health/503");
+    eventually("drained", || haproxy.ready().is_empty());
+    tap.take();
+    stays("drained", || haproxy.ready().is_empty());
+    let commands = tap.take();
+    assert!(commands.len() <= 15, "in two seconds: {commands:?}");
 }
 
 #[test]
