@@ -201,7 +201,7 @@ impl Me<'_> {
     /// it time to be claimed, or they would race with who claims it.
     fn ghosts_to_release<'a>(&self, mine: &Server, slots: &[&'a Server]) -> Vec<&'a Server> {
         let at = slots.iter().position(|slot| slot.id == mine.id).unwrap_or(0);
-        let (after, before) = slots.split_at(at);
+        let (before, after) = slots.split_at(at);
         let mut holders = 0;
         let near = before.iter().rev().chain(after.iter().rev()).take_while(|slot| {
             holders += usize::from(slot.running && !self.is_placeholder(slot));

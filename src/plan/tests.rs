@@ -13,6 +13,7 @@ const NOW: Duration = Duration::from_secs(100);
 struct Template {
     slots: Vec<Server>,
     memory: Memory,
+    limit: Option<u32>,
 }
 
 impl Template {
@@ -20,7 +21,7 @@ impl Template {
     /// `w0` (weight 0), `down` (for a minute) and `untouched`.
     fn new(descriptions: &[&str]) -> Self {
         let slots = descriptions.iter().zip(1..).map(|(text, id)| slot(id, text)).collect();
-        Self { slots, memory: Memory::default() }
+        Self { slots, memory: Memory::default(), limit: Some(3) }
     }
 
     fn plan(&mut self, desired: Desired) -> Step {
@@ -34,7 +35,7 @@ impl Template {
             endpoint: me,
             backend: "webapp",
             prefix: "node",
-            limit: Some(3),
+            limit: self.limit,
             reclaim_after: Duration::from_secs(30),
             memory: &self.memory,
         };
@@ -194,4 +195,24 @@ fn a_line_that_gives_slots_back_fits_the_buffer_of_haproxy() {
         assert_eq!(commands.len() % 3, 0, "whole releases");
         assert!((4_000..8_000).contains(&commands.join("; ").len()), "{}", commands.len());
     }
+}
+
+/// Which of so many slots' holders see to a ghost in one of them.
+fn janitors(ghost: usize, slots: usize) -> Vec<usize> {
+    let sees = |me: &usize| {
+        let mut shown: Vec<_> = (0..slots).map(|i| format!("10.1.0.{i} ready")).collect();
+        shown[*me] = format!("{} ready", ME.trim_end_matches(":3128"));
+        shown[ghost] = "0.0.0.0 ready down".into();
+        let shown: Vec<_> = shown.iter().map(String::as_str).collect();
+        let mut template = Template { limit: None, ..Template::new(&shown) };
+        matches!(template.plan(Desired::Serving), Step::Hold { watching: true, .. })
+    };
+    (0..slots).filter(|me| *me != ghost).filter(sees).collect()
+}
+
+#[test]
+fn a_ghost_falls_to_the_next_three_holders_after_it_and_to_the_first_after_the_last() {
+    assert_eq!(janitors(0, 9), [1, 2, 3]);
+    assert_eq!(janitors(4, 9), [5, 6, 7]);
+    assert_eq!(janitors(7, 9), [0, 1, 8]);
 }
