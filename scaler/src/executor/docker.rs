@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A stop that the daemon has not ended this long after its grace is a kill that did not work.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
+/// For all questions of one step together: an answer that begins may still not end.
+const WHOLE: Duration = Duration::from_secs(120);
+
 /// Between the end of a container and the event that tells of it.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
@@ -60,7 +63,7 @@ impl DockerExecutor {
             let docker = host.client().await?;
             docker.list_containers(Some(options)).await.map_err(step_error)
         };
-        let listed = timeout(self.patience, list).await.map_err(|_| late(self.patience))??;
+        let listed = within(self.patience, list).await?;
         Ok(listed.into_iter().filter_map(|summary| instance(&host.name, summary)).collect())
     }
 
@@ -199,12 +202,12 @@ impl Executor for DockerExecutor {
     }
 
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
-        Box::pin(async move {
+        Box::pin(within(self.patience, async move {
             let docker = self.hosts.named(host)?.client().await?;
             let found = inspect(docker, id).await?;
             let found = found.ok_or_else(|| StepError::Refused("it is gone".to_owned()))?;
             serde_json::to_string(&Spec::of(found)?).map_err(|e| StepError::Refused(e.to_string()))
-        })
+        }))
     }
 
     /// `docker stop` leaves the events kill, die and stop; `docker rm -f` kill, die and destroy; a
@@ -215,7 +218,7 @@ impl Executor for DockerExecutor {
         id: &'a str,
         since: Timestamp,
     ) -> BoxFuture<'a, Result<Ending, StepError>> {
-        Box::pin(async move {
+        Box::pin(within(self.patience, async move {
             let docker = self.hosts.named(host)?.client().await?;
             let happened = happened(docker, id, since).await?;
             // What counts is the last time that it ended.
@@ -235,18 +238,18 @@ impl Executor for DockerExecutor {
                     _ => Ending::Unknown,
                 },
             })
-        })
+        }))
     }
 
     fn advance<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Result<Progress, StepError>> {
-        Box::pin(async move {
+        Box::pin(within(WHOLE, async move {
             match task.step.kind {
                 StepKind::Create => self.create(task).await,
                 StepKind::Start => self.start(task).await,
                 StepKind::Stop | StepKind::Park => self.stop(task).await,
                 StepKind::Remove => self.remove_ended(task).await,
             }
-        })
+        }))
     }
 }
 
@@ -373,6 +376,11 @@ fn id_of<'a>(task: &Task<'a>) -> Result<&'a str, StepError> {
     id.ok_or_else(|| StepError::Refused("the step names no container".to_owned()))
 }
 
-fn late(patience: Duration) -> StepError {
-    StepError::Unreachable(format!("no answer within {patience:?}"))
+/// The answer, if it comes within `limit`.
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    let late = || StepError::Unreachable(format!("no answer within {limit:?}"));
+    timeout(limit, answer).await.map_err(|_| late())?
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use futures_util::StreamExt;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use super::census::{self, Census, Keep};
@@ -36,6 +36,8 @@ use crate::timestamp::Timestamp;
 /// An intent to start something that could not be done for this long is not done any more: the
 /// need for it may be long past.
 const STALE: Duration = Duration::from_secs(300);
+/// Many containers that start slowly take their time; nothing takes this long.
+const LONGEST: Duration = Duration::from_secs(900);
 /// Steps at once.
 const AT_ONCE: usize = 8;
 /// First and longest pause of a policy after a step that failed.
@@ -62,6 +64,8 @@ pub struct Round {
     pub published: watch::Sender<Option<Arc<Vec<Policy>>>>,
     /// Nothing is done, whatever the policies say.
     pub dry_run: bool,
+    /// A round that takes longer is cut off.
+    pub longest: Duration,
     finish_only: bool,
     led: Led,
 }
@@ -110,6 +114,7 @@ impl Round {
             page,
             published,
             dry_run,
+            longest: LONGEST,
             finish_only: false,
             led: Led::default(),
         }
@@ -129,7 +134,21 @@ impl Round {
     }
 
     /// One round. An error is the store's; what sources and hosts do wrong is part of the round.
+    /// One that goes on for too long is cut off: whatever holds it up, such as a database whose host
+    /// is gone, must not hold it for good. What it left open is looked for in the store, as after a
+    /// crash.
     pub async fn tick(&mut self, lease: &Lease) -> Result<Rounded> {
+        let longest = self.longest;
+        match timeout(longest, self.whole(lease)).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.led = Led::default();
+                bail!("cut off after {longest:?}")
+            }
+        }
+    }
+
+    async fn whole(&mut self, lease: &Lease) -> Result<Rounded> {
         let began = Instant::now();
         if self.led.epoch != lease.epoch {
             self.take_over(lease).await?;

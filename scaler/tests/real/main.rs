@@ -8,6 +8,7 @@ mod support;
 mod alerts;
 mod crash;
 mod docker;
+mod hang;
 mod metrics;
 mod notify;
 mod scale;
