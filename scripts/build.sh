@@ -46,8 +46,9 @@ if rustup target add "$arch-unknown-linux-musl" >/dev/null 2>&1; then
   export "CFLAGS_${arch}_unknown_linux_musl=-U_FORTIFY_SOURCE -fno-asynchronous-unwind-tables"
   # Functions that are the same are there once: 14 kB.
   flags+=(-C link-arg=--icf=all)
-  # Relocations packed into a bit each: 80 kB. musl unpacks them since 1.2.4, and Rust has 1.2.5 since 1.93.
-  at_least 1.93 "$(cargo --version | cut -d' ' -f2)" && flags+=(-C link-arg=--pack-dyn-relocs=relr)
+  # Linked to a fixed address: pages with pointers then stay in the file, and are no memory of the process's
+  # own. ARCHITECTURE.md says what that costs.
+  flags+=(-C relocation-model=static)
 else
   echo "no musl target for this Rust, building with a static glibc"
   target=$arch-unknown-linux-gnu
