@@ -43,29 +43,33 @@ pub fn run(
         options.environment.push(("NOTIFY_SOCKET".into(), Some(notify.address().into())));
     }
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let ended = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_io_events_per_tick(64)
-        .build()
-    {
-        Ok(runtime) => {
-            let life = Container::new(&mut supervisor, config);
-            let ended =
-                catch_unwind(AssertUnwindSafe(|| runtime.block_on(life.live(config, notify))));
-            runtime.shutdown_background();
-            ended.unwrap_or_else(|_| {
-                error!("a bug in berth: the app runs on, but is not registered any more");
-                None
-            })
-        }
-        Err(error) => {
-            error!(%error, "no event loop: the app runs on, but is not registered");
-            None
-        }
-    };
+    let ended = catch_unwind(AssertUnwindSafe(|| registered(&mut supervisor, config, notify)));
+    let ended = ended.unwrap_or_else(|_| {
+        error!("a bug in berth: the app runs on, but is not registered any more");
+        None
+    });
     let ended = ended.unwrap_or_else(|| init::supervise(&mut supervisor, config.app.stop_timeout));
     supervisor.finish();
     Ok(config.app.exit_remap.apply(ended.code()))
+}
+
+/// The container's life until its app has ended; `None` when the event loop broke before.
+fn registered(
+    supervisor: &mut Supervisor,
+    config: &Config,
+    notify: Option<NotifySocket>,
+) -> Option<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_io_events_per_tick(64)
+        .build()
+        .inspect_err(
+            |error| error!(%error, "no event loop: the app runs on, but is not registered"),
+        )
+        .ok()?;
+    let ended = runtime.block_on(Container::new(supervisor, config).live(config, notify));
+    runtime.shutdown_background();
+    ended
 }
 
 fn notify_socket(config: &Config) -> Option<NotifySocket> {

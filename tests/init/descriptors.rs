@@ -136,9 +136,10 @@ fn where_descriptors_run_out_the_app_runs_all_the_same() {
             let mut running = Running::start(command.stderr(Stdio::piped()));
             running.expect("ready");
             running.signal(role, libc::SIGUSR1);
-            assert_eq!(running.code(), Ok(3), "{role:?} {limit}");
+            let code = running.code();
             let mut said = String::new();
             running.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert_eq!(code, Ok(3), "{role:?} {limit}\n{said}");
             assert_eq!(said.contains("not registered"), role.registers && limit != "7", "{said}");
         }
     }
