@@ -86,8 +86,11 @@ fn an_inherited_descriptor_is_the_apps_alone() {
         let inherited = writer.as_raw_fd();
         let pipe = std::fs::read_link(format!("/proc/self/fd/{inherited}")).unwrap();
         let prepare = move || {
-            // SAFETY: a system call on integers.
-            unsafe { libc::dup2(inherited, 9) };
+            // SAFETY: system calls on integers. To itself, dup2 keeps close-on-exec.
+            unsafe {
+                libc::dup2(inherited, 9);
+                libc::fcntl(9, libc::F_SETFD, 0);
+            }
             Ok(())
         };
         // SAFETY: a system call only.
