@@ -30,7 +30,7 @@ if [ "$quick" != quick ]; then
 fi
 cargo build --quiet --locked --examples
 # Tests of signals must not inherit that some are ignored, as under nohup or in the background.
-env --default-signal cargo test --quiet --locked --workspace
+env --default-signal cargo test --quiet --locked --workspace --no-fail-fast
 
 if [ "$quick" != quick ]; then
   step "documentation"
