@@ -6,13 +6,13 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use support::agent::{Agent, berth, hello};
 use support::bind::{Bind, KEY, ZONE};
+use support::docker::{Site, docker};
 use support::haproxy::{ARTICLE, Haproxy};
-use support::namespace::{alone, skip};
+use support::namespace::alone;
 use support::tls::{Ca, with_tls};
 use support::{Port, eventually};
 
@@ -162,111 +162,41 @@ fn a_wrong_secret_is_not_quoted() {
     assert!(said.contains("DNS_TSIG_KEY") && !said.contains("T0pS3cret"), "{said}");
 }
 
-/// An image that holds nothing but the static binary and an app.
-struct Image(String);
-
-impl Image {
-    fn build() -> Option<Self> {
-        let daemon = Command::new("docker").arg("info").output();
-        if !daemon.is_ok_and(|output| output.status.success()) {
-            skip("no docker daemon");
-            return None;
-        }
-        let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--package", "berth", "--bin", "berth"])
-            .args(["--example", "hello", "--target", &target])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        if !built.status.success() {
-            skip(&format!("no static build: {}", String::from_utf8_lossy(&built.stderr)));
-            return None;
-        }
-        let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("..").join(target).join("debug");
-        let dir = tempfile::tempdir().unwrap();
-        for_everybody(dir.path(), &[&out.join("berth"), &out.join("examples/hello")]);
-        let image = Self(format!("berth-test-{:016x}", berth::random::bits()));
-        let import =
-            "tar -c berth hello | docker import --change 'ENTRYPOINT [\"/berth\"]' - \"$0\"";
-        docker(Command::new("sh").args(["-c", import, &image.0]).current_dir(dir.path()));
-        Some(image)
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        for words in
-            [["rm", "--force", &self.0], ["network", "rm", &self.0], ["image", "rm", &self.0]]
-        {
-            let _ = Command::new("docker").args(words).output();
-        }
-    }
-}
-
-#[track_caller]
-fn docker(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    said
-}
-
-/// The container, its network and its image go by the same name.
 #[test]
 fn a_locked_down_container_from_scratch_registers_over_tls() {
     use std::os::unix::fs::PermissionsExt;
-    let Some(image) = Image::build() else { return };
-    docker(Command::new("docker").args(["network", "create", &image.0]));
-    let gateway = "{{range .IPAM.Config}}{{.Gateway}}{{end}}";
-    let inspect = ["network", "inspect", &image.0, "--format", gateway];
-    let gateway = docker(Command::new("docker").args(inspect)).trim().to_owned();
+    let Some(site) = Site::start() else { return };
+    let network = site.network("front");
+    let gateway = network.ip(1);
     let ca = Ca::new(&["lb.example"]);
-    let mounted = ["ca.pem", "agent.pem", "agent.key"].map(|name| ca.path(name));
-    for file in &mounted {
-        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
-    }
-    let (haproxy, port) = with_tls("haproxy".into(), &ca);
+    let (mut haproxy, port) = with_tls("haproxy".into(), &ca);
     let config = haproxy.dir().join("haproxy.cfg");
-    let everywhere = fs::read_to_string(&config).unwrap();
+    let local = fs::read_to_string(&config).unwrap();
     let bind = format!("bind 127.0.0.1:{port}");
-    fs::write(&config, everywhere.replace(&bind, &format!("bind {gateway}:{port}"))).unwrap();
-    let mut haproxy = haproxy;
+    fs::write(&config, local.replace(&bind, &format!("bind {gateway}:{port}"))).unwrap();
     haproxy.restart();
 
-    let mut run = Command::new("docker");
-    run.args(["run", "--detach", "--name", &image.0, "--network", &image.0]);
-    run.args(["--read-only", "--cap-drop", "ALL"]);
-    run.args(["--user", "65534:65534", "--security-opt", "no-new-privileges"]);
-    run.args(["--pids-limit", "20", "--memory", "32m"]);
-    run.args(["--add-host", &format!("lb.example:{gateway}"), "--env", "NAME=scratch"]);
-    for file in &mounted {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        run.args(["--volume", &format!("{}:/tls/{name}:ro", file.display())]);
+    let mut app = site
+        .app("scratch", &network)
+        .on("scratch")
+        .option(&["--read-only", "--cap-drop", "ALL"])
+        .option(&["--user", "65534:65534", "--security-opt", "no-new-privileges"])
+        .option(&["--pids-limit", "20", "--memory", "32m"])
+        .option(&["--add-host", &format!("lb.example:{gateway}")])
+        .env("HAPROXY_SERVER", format!("lb.example:{port}"));
+    for (variable, file) in ca.env() {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        app = app.option(&["--volume", &format!("{file}:{file}:ro")]).env(variable, file);
     }
-    for variable in [
-        &format!("HAPROXY_SERVER=lb.example:{port}"),
-        "HAPROXY_TLS_CA=/tls/ca.pem",
-        "HAPROXY_TLS_CERT=/tls/agent.pem",
-        "HAPROXY_TLS_KEY=/tls/agent.key",
-    ] {
-        run.args(["--env", variable]);
-    }
-    docker(run.args([&image.0, "/hello"]));
+    let app = app.start();
     eventually("served through the frontend", || haproxy.get("/") == "hello from scratch\n");
-    docker(Command::new("docker").args(["exec", &image.0, "/berth", "--check"]));
-    let pid = docker(Command::new("docker").args(["inspect", "-f", "{{.State.Pid}}", &image.0]));
-    let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
-    let with = docker(Command::new("docker").args(["info", "-f", "{{.SecurityOptions}}"]));
+    assert!(app.check());
+    let pid = app.inspect("{{.State.Pid}}");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let with = docker(&["info", "-f", "{{.SecurityOptions}}"]);
     assert_eq!(status.contains("Seccomp:\t2"), with.contains("name=seccomp"), "{status}{with}");
-    docker(Command::new("docker").args(["stop", &image.0]));
-    let state = "{{.State.ExitCode}} {{.State.OOMKilled}}";
-    let ended = docker(Command::new("docker").args(["inspect", "-f", state, &image.0]));
-    assert_eq!(ended.trim(), "143 false");
+    assert_eq!(app.stop(), 143);
+    assert_eq!(app.inspect("{{.State.OOMKilled}}"), "false");
     let slots = haproxy.servers().into_iter().filter(|server| &*server.backend == "webapp");
     assert!(slots.into_iter().all(|server| server.admin.in_maint()));
 }
