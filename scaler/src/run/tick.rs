@@ -6,44 +6,39 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::census::{self, Census, Keep};
 use super::hold::Holds;
-use super::policies::{self, Labels, service_of};
+use super::policies;
 use crate::clock::now;
 use crate::config::Config;
 use crate::crash;
 use crate::decide::{Decision, HintOutcome, Move, decide};
-use crate::executor::plan::{Plan, Service, Surroundings, plan};
-use crate::executor::{Executor, Instance, Progress, Sight, Step, StepError, StepKind, Task};
+use crate::executor::plan::{Plan, Surroundings, plan};
+use crate::executor::{Executor, Sight};
 use crate::history::History;
-use crate::metrics::{Question, Sources};
+use crate::metrics::Sources;
 use crate::metrics_page::Page;
 use crate::notify::Notifier;
 use crate::observation::{Hint, Observation};
-use crate::policy::{Action, Law, Policy, ValueOf};
+use crate::policy::{Action, Policy};
 use crate::store::Store;
 use crate::store::alerts::{AlertEnd, StoredAlert};
 use crate::store::audit::{Commit, Committed, Entry, Outcome};
-use crate::store::containers::{Fate, Known};
 use crate::store::lease::Lease;
 use crate::timestamp::Timestamp;
 
-/// An intent to start something that could not be done for this long is not done any more: the
-/// need for it may be long past.
-const STALE: Duration = Duration::from_secs(300);
+mod act;
+mod scene;
+
+use scene::{Scene, keeps, labels, read};
+
 /// Many containers that start slowly take their time; nothing takes this long.
 const LONGEST: Duration = Duration::from_secs(900);
-/// Steps at once.
-const AT_ONCE: usize = 8;
-/// First and longest pause of a policy after a step that failed.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
-/// How often a policy of the table that cannot be read is looked up in vain before it is told anew.
+/// How often old rows are deleted, and what was complained of may be told anew.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// What a round works with, and what it keeps from one to the next.
@@ -299,121 +294,6 @@ impl Round {
         Ok(())
     }
 
-    /// Does the next thing of every intent, several at once, and writes how far each has come.
-    async fn advance(&mut self, lease: &Lease, entries: &mut [Entry]) -> Result<()> {
-        let at = now();
-        let mut asked = Vec::new();
-        for entry in entries.iter() {
-            asked.push(advance_one(
-                &self.store,
-                &*self.executor,
-                &self.led.census,
-                lease,
-                entry,
-                at,
-            ));
-        }
-        let mut answers = futures_util::stream::iter(asked).buffered(AT_ONCE);
-        let mut results = Vec::with_capacity(entries.len());
-        while let Some(answer) = answers.next().await {
-            results.push(answer);
-        }
-        drop(answers);
-        for (entry, advanced) in entries.iter_mut().zip(results) {
-            let Some(advanced) = advanced else { return Ok(()) };
-            self.record(lease, entry, advanced).await?;
-        }
-        Ok(())
-    }
-
-    async fn record(
-        &mut self,
-        lease: &Lease,
-        entry: &mut Entry,
-        advanced: Result<Progress, StepError>,
-    ) -> Result<()> {
-        let Some(step) = entry.step.clone() else { return Ok(()) };
-        let at = now();
-        let before = entry.clone();
-        match advanced {
-            Ok(Progress::Waiting { status }) => entry.status = Some(status.to_owned()),
-            Ok(Progress::Done { id, status }) => {
-                entry.container_id = id.or_else(|| entry.container_id.take());
-                entry.status = Some(status.to_owned());
-                entry.outcome = Outcome::Done;
-            }
-            Err(StepError::Refused(why)) => {
-                entry.outcome = Outcome::Failed;
-                entry.problem = Some(why);
-            }
-            Err(StepError::Unreachable(why)) => {
-                if !step.kind.takes_away() && at.since(entry.at) > STALE {
-                    entry.outcome = Outcome::Abandoned;
-                }
-                entry.problem = Some(why);
-            }
-        }
-        if *entry == before {
-            return Ok(());
-        }
-        entry.last_at = at;
-        if entry.outcome == Outcome::Intended {
-            return Ok(self.store.update_intent(entry).await?);
-        }
-        if (step.kind, entry.outcome) == (StepKind::Park, Outcome::Done) {
-            self.park(&step, at).await?;
-        }
-        entry.duration_ms = Some(i64::try_from(at.since(entry.at).as_millis()).unwrap_or(i64::MAX));
-        self.store.update_intent(entry).await?;
-        crash::point("outcome_written");
-        self.page.acted(&entry.policy, &entry.action, entry.outcome.as_str());
-        let container = entry.container_name.as_deref().unwrap_or_default();
-        if entry.outcome == Outcome::Done {
-            info!(
-                policy = entry.policy,
-                action = entry.action,
-                host = step.host,
-                container,
-                "done"
-            );
-            self.led.pauses.remove(&entry.policy);
-            return Ok(());
-        }
-        let problem = entry.problem.clone().unwrap_or_default();
-        error!(
-            policy = entry.policy,
-            action = entry.action,
-            host = step.host,
-            container,
-            problem,
-            "failed"
-        );
-        self.notifier
-            .tell(format!("{}: {} {container} failed: {problem}", entry.policy, entry.action));
-        let (_, times) = self.led.pauses.get(&entry.policy).copied().unwrap_or_default();
-        let pause = (FIRST_PAUSE * 2_u32.saturating_pow(times.min(8))).min(LONGEST_PAUSE);
-        self.led.pauses.insert(entry.policy.clone(), (at + pause, times + 1));
-        self.led.avoid.insert((entry.service.clone(), step.host), at + LONGEST_PAUSE);
-        // It starts no cool-down, and the alert that asked for it is still to be heard.
-        if let Some(memory) = self.led.memories.get_mut(&entry.policy) {
-            memory.retract(entry.decided_at);
-            let memory = memory.clone();
-            self.store.save_memories(lease, &[(&entry.policy, &memory)]).await?;
-        }
-        self.store.put_back_alerts(&entry.policy, entry.decided_at).await?;
-        Ok(())
-    }
-
-    /// Remembers who stopped it before the intent is closed: afterwards nobody could tell.
-    async fn park(&mut self, step: &Step, at: Timestamp) -> Result<()> {
-        let key = (step.host.clone(), step.id.clone().unwrap_or_default());
-        if let Some(known) = self.led.census.get_mut(&key) {
-            (known.fate, known.seen_at) = (Fate::Parked, at);
-            self.store.remember_containers(&[known], &[]).await?;
-        }
-        Ok(())
-    }
-
     /// The policies that hold now.
     async fn policies(&mut self, sight: &Sight) -> Result<Arc<Vec<Policy>>> {
         let sources = self.config.sources();
@@ -501,126 +381,6 @@ impl Round {
         self.page.alive_at.store(now().0, Relaxed);
         self.page.store_ok.store(store_ok, Relaxed);
     }
-}
-
-/// `None` when somebody else leads: nothing may be done any more.
-async fn advance_one(
-    store: &Store,
-    executor: &dyn Executor,
-    census: &Census,
-    lease: &Lease,
-    entry: &Entry,
-    at: Timestamp,
-) -> Option<Result<Progress, StepError>> {
-    let Some(step) = &entry.step else {
-        return Some(Err(StepError::Refused("the row names no step".to_owned())));
-    };
-    if !step.kind.takes_away() && at.since(entry.at) > STALE && entry.problem.is_none() {
-        // Left by a scaler that has been away for long.
-        return Some(Err(StepError::Unreachable("it was intended too long ago".to_owned())));
-    }
-    let spec = match &step.like {
-        Some(like) => census::spec_of(census, executor, like).await,
-        None => None,
-    };
-    match store.leads(lease).await {
-        Ok(true) => {}
-        Ok(false) | Err(_) => return None,
-    }
-    let task = Task { intent: entry.id, step, at: entry.at, now: at, spec: spec.as_deref() };
-    Some(executor.advance(task).await)
-}
-
-/// What every policy looks at, sorted once.
-struct Scene<'a> {
-    instances: HashMap<&'a str, Vec<&'a Instance>>,
-    known: HashMap<&'a str, Vec<&'a Known>>,
-    open: HashMap<&'a str, Vec<&'a Entry>>,
-    load: HashMap<&'a str, usize>,
-}
-
-impl<'a> Scene<'a> {
-    fn new(sight: &'a Sight, census: &'a Census, open: &'a [Entry]) -> Self {
-        let mut scene = Self {
-            instances: HashMap::new(),
-            known: HashMap::new(),
-            open: HashMap::new(),
-            load: HashMap::new(),
-        };
-        for instance in &sight.instances {
-            *scene.load.entry(&instance.host).or_default() += 1;
-            if let Some(service) = service_of(&instance.labels) {
-                scene.instances.entry(service).or_default().push(instance);
-            }
-        }
-        for known in census.values() {
-            scene.known.entry(&known.service).or_default().push(known);
-        }
-        for entry in open {
-            scene.open.entry(&entry.service).or_default().push(entry);
-        }
-        scene
-    }
-
-    fn service(&self, policy: &Policy) -> Service<'_> {
-        let service = policy.service.as_str();
-        let instances = self.instances.get(service).map_or(&[][..], Vec::as_slice);
-        let known = self.known.get(service).map_or(&[][..], Vec::as_slice);
-        Service::new(instances, known, self.open.get(service).map_or(&[][..], Vec::as_slice))
-    }
-}
-
-/// One reading for each metric of each policy.
-async fn read(
-    sources: &mut Sources,
-    policies: &[Policy],
-    sight: &Sight,
-    at: Timestamp,
-) -> Vec<Vec<crate::observation::Reading>> {
-    let mut members: HashMap<&str, Vec<&Instance>> = HashMap::new();
-    for instance in &sight.instances {
-        if let Some(service) = service_of(&instance.labels)
-            && instance.state == crate::executor::State::Running
-        {
-            members.entry(service).or_default().push(instance);
-        }
-    }
-    let questions: Vec<Question<'_>> = policies
-        .iter()
-        .flat_map(|policy| policy.metrics.iter().map(move |metric| (policy, metric)))
-        .map(|(policy, metric)| Question {
-            query: &metric.query,
-            value: match metric.law {
-                Law::Target { value, .. } => value,
-                Law::Backlog { .. } => ValueOf::Total,
-                Law::Steps(_) => ValueOf::Average,
-            },
-            members: members.get(policy.service.as_str()).map_or(&[], Vec::as_slice),
-        })
-        .collect();
-    let mut readings = sources.read(&questions, at).await.into_iter();
-    policies.iter().map(|policy| readings.by_ref().take(policy.metrics.len()).collect()).collect()
-}
-
-/// The labels of each service: those of its eldest container that the scaler did not make.
-fn labels(sight: &Sight) -> HashMap<&str, Labels> {
-    let mut eldest: HashMap<&str, &Instance> = HashMap::new();
-    let age = |i: &Instance| {
-        (i.labels.contains_key(crate::executor::label::INTENT), i.created, i.id.clone())
-    };
-    for instance in &sight.instances {
-        let Some(service) = service_of(&instance.labels) else { continue };
-        let known = eldest.entry(service).or_insert(instance);
-        if age(instance) < age(known) {
-            *known = instance;
-        }
-    }
-    eldest.into_iter().map(|(service, instance)| (service, instance.labels.clone())).collect()
-}
-
-fn keeps(policies: &[Policy]) -> HashMap<String, Keep> {
-    let keep = |p: &Policy| if p.actions.availability() { Keep::Every } else { Keep::One };
-    policies.iter().map(|p| (p.service.clone(), keep(p))).collect()
 }
 
 fn hint(alert: &StoredAlert, policy: &Policy) -> Hint {

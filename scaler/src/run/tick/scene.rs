@@ -1,0 +1,104 @@
+//! What a round looks at: the containers of each service, what their labels say, and the readings.
+
+use std::collections::HashMap;
+
+use crate::executor::plan::Service;
+use crate::executor::{Instance, Sight, State, label};
+use crate::metrics::{Question, Sources};
+use crate::observation::Reading;
+use crate::policy::{Law, Policy, ValueOf};
+use crate::run::census::{Census, Keep};
+use crate::run::policies::{Labels, service_of};
+use crate::store::audit::Entry;
+use crate::store::containers::Known;
+use crate::timestamp::Timestamp;
+
+/// What every policy looks at, sorted once.
+pub(super) struct Scene<'a> {
+    instances: HashMap<&'a str, Vec<&'a Instance>>,
+    known: HashMap<&'a str, Vec<&'a Known>>,
+    open: HashMap<&'a str, Vec<&'a Entry>>,
+    pub(super) load: HashMap<&'a str, usize>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(sight: &'a Sight, census: &'a Census, open: &'a [Entry]) -> Self {
+        let mut scene = Self {
+            instances: HashMap::new(),
+            known: HashMap::new(),
+            open: HashMap::new(),
+            load: HashMap::new(),
+        };
+        for instance in &sight.instances {
+            *scene.load.entry(&instance.host).or_default() += 1;
+            if let Some(service) = service_of(&instance.labels) {
+                scene.instances.entry(service).or_default().push(instance);
+            }
+        }
+        for known in census.values() {
+            scene.known.entry(&known.service).or_default().push(known);
+        }
+        for entry in open {
+            scene.open.entry(&entry.service).or_default().push(entry);
+        }
+        scene
+    }
+
+    pub(super) fn service(&self, policy: &Policy) -> Service<'_> {
+        let service = policy.service.as_str();
+        let instances = self.instances.get(service).map_or(&[][..], Vec::as_slice);
+        let known = self.known.get(service).map_or(&[][..], Vec::as_slice);
+        Service::new(instances, known, self.open.get(service).map_or(&[][..], Vec::as_slice))
+    }
+}
+
+/// One reading for each metric of each policy.
+pub(super) async fn read(
+    sources: &mut Sources,
+    policies: &[Policy],
+    sight: &Sight,
+    at: Timestamp,
+) -> Vec<Vec<Reading>> {
+    let mut members: HashMap<&str, Vec<&Instance>> = HashMap::new();
+    for instance in &sight.instances {
+        if let Some(service) = service_of(&instance.labels)
+            && instance.state == State::Running
+        {
+            members.entry(service).or_default().push(instance);
+        }
+    }
+    let questions: Vec<Question<'_>> = policies
+        .iter()
+        .flat_map(|policy| policy.metrics.iter().map(move |metric| (policy, metric)))
+        .map(|(policy, metric)| Question {
+            query: &metric.query,
+            value: match metric.law {
+                Law::Target { value, .. } => value,
+                Law::Backlog { .. } => ValueOf::Total,
+                Law::Steps(_) => ValueOf::Average,
+            },
+            members: members.get(policy.service.as_str()).map_or(&[], Vec::as_slice),
+        })
+        .collect();
+    let mut readings = sources.read(&questions, at).await.into_iter();
+    policies.iter().map(|policy| readings.by_ref().take(policy.metrics.len()).collect()).collect()
+}
+
+/// The labels of each service: those of its eldest container that the scaler did not make.
+pub(super) fn labels(sight: &Sight) -> HashMap<&str, Labels> {
+    let mut eldest: HashMap<&str, &Instance> = HashMap::new();
+    let age = |i: &Instance| (i.labels.contains_key(label::INTENT), i.created, i.id.clone());
+    for instance in &sight.instances {
+        let Some(service) = service_of(&instance.labels) else { continue };
+        let known = eldest.entry(service).or_insert(instance);
+        if age(instance) < age(known) {
+            *known = instance;
+        }
+    }
+    eldest.into_iter().map(|(service, instance)| (service, instance.labels.clone())).collect()
+}
+
+pub(super) fn keeps(policies: &[Policy]) -> HashMap<String, Keep> {
+    let keep = |p: &Policy| if p.actions.availability() { Keep::Every } else { Keep::One };
+    policies.iter().map(|p| (p.service.clone(), keep(p))).collect()
+}
