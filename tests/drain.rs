@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -271,6 +274,29 @@ fn an_app_that_turns_unready_is_drained_and_comes_back() {
         eventually("back", || haproxy.ready_at(&at.to_string()) == slot);
     }
     assert_eq!(agent.stop(), 143);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_nobody_up() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("stderr");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let app = format!("yes >&2 & exec {}", hello().display());
+    let line = ["sh", "-c", "exec 2<>\"$0\" \"$@\"", pipe.to_str().unwrap()];
+    let line = [&line[..], &[env!("CARGO_BIN_EXE_berth"), "--", "sh", "-c", &app]].concat();
+    let port = Port::free();
+    let agent = Agent::line(&line).at(&haproxy).env("PORT", port).env("APP_PORT", port);
+    let mut agent = agent.env("LOG_LEVEL", "trace").start();
+    eventually("served", || haproxy.ready().len() == 1);
+    let mut end = OpenOptions::new();
+    let end = end.write(true).custom_flags(libc::O_NONBLOCK).open(&pipe).unwrap();
+    eventually("full", || (&end).write(b"x").is_err());
+    let slots = haproxy.ready();
+    haproxy.command(&format!("set server webapp/{} addr 0.0.0.0 port 3128", slots[0].name));
+    eventually("it claims again", || !haproxy.ready_at(&format!("127.0.0.1:{port}")).is_empty());
+    assert_eq!(agent.stop(), 143);
+    assert!(haproxy.ready().is_empty());
 }
 
 #[test]
