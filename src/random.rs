@@ -1,7 +1,6 @@
 //! Random bits for message identifiers, jitter and names of incarnations. Not for keys.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
 
 /// 64 bits that nobody outside can guess: SipHash under a key that the kernel chose (getrandom(2),
 /// so it needs no /dev) and the standard library moves on with every use.
@@ -19,11 +18,6 @@ pub fn fraction_of(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// `base` give or take a fifth, so that many containers do not act in step.
-pub fn jitter(base: Duration) -> Duration {
-    base.mul_f64(0.8 + 0.4 * fraction())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,14 +28,5 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 1000);
-    }
-
-    #[test]
-    fn jitter_stays_within_a_fifth() {
-        let base = Duration::from_secs(10);
-        for _ in 0..1000 {
-            let d = jitter(base);
-            assert!((8.0..=12.0).contains(&d.as_secs_f64()), "{d:?}");
-        }
     }
 }

@@ -251,8 +251,7 @@ impl Registrar {
         if !mine {
             self.notices.changed();
         }
-        let interval = jitter(self.settings.sync_interval, random::fraction());
-        Ok(mine.then_some(interval))
+        Ok(mine.then_some(self.interval()))
     }
 
     /// Reads every backend as long as nothing is known, my own afterwards; finds out who I am.
@@ -329,13 +328,12 @@ impl Registrar {
                 self.notices.claimed(slot);
                 self.publish(slot);
                 self.held = Some((slot.clone(), if *watching { 0 } else { verified }));
-                let interval = jitter(self.settings.sync_interval, random::fraction());
                 let early = EARLY_CHECKS.get(verified as usize).copied();
-                (Standing::Serving, early.unwrap_or(interval))
+                (Standing::Serving, early.unwrap_or_else(|| self.interval()))
             }
             Step::LeaveToOperator(slot) => {
                 self.notices.operator(slot);
-                (Standing::Serving, jitter(self.settings.sync_interval, random::fraction()))
+                (Standing::Serving, self.interval())
             }
             Step::Drain(slot) => {
                 self.notices.draining(slot);
@@ -344,7 +342,7 @@ impl Registrar {
             Step::AwaitIdle(slot) => {
                 let stat = self.client.stat(slot).await?;
                 match stat.map_or(0, |stat| stat.work()) {
-                    0 => (Standing::Idle, jitter(self.settings.sync_interval, random::fraction())),
+                    0 => (Standing::Idle, self.interval()),
                     sessions => (Standing::Draining { sessions }, self.drain_pause()),
                 }
             }
@@ -365,7 +363,7 @@ impl Registrar {
                 (Standing::Absent, self.backoff.next(random::fraction()))
             }
             Step::Nothing => match self.still_running(desired).await? {
-                0 => (Standing::Absent, self.settings.sync_interval),
+                0 => (Standing::Absent, self.interval()),
                 sessions => (Standing::Draining { sessions }, self.drain_pause()),
             },
         };
@@ -376,6 +374,11 @@ impl Registrar {
             return Ok((Standing::Draining { sessions: 0 }, left));
         }
         Ok((standing, wait))
+    }
+
+    /// `SYNC_INTERVAL`, and never in step with the neighbours.
+    fn interval(&self) -> Duration {
+        jitter(self.settings.sync_interval, random::fraction())
     }
 
     /// A tenth of the time that leaving has taken so far: an app may be unready for hours, with
