@@ -257,6 +257,9 @@ impl Registrar {
     /// Reads every backend as long as nothing is known, my own afterwards; finds out who I am.
     async fn read(&mut self) -> Result<(Vec<Server>, SocketAddr, Arc<str>), TurnError> {
         let known = self.backend.clone().filter(|_| self.scrubbed);
+        if self.failures > 0 {
+            self.client.ping().await?;
+        }
         let Overview { servers, process, local } = self.client.overview(known.as_deref()).await?;
         self.note_process(process);
         let backend = match known {

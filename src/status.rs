@@ -136,6 +136,7 @@ async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStat
 }
 
 async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
+    client.ping().await?;
     let Overview { servers, local, .. } = client.overview(None).await?;
     let (backend, endpoint) = registrar::who_am_i(&servers, local, settings)?;
     status.backend = Some(Arc::clone(&backend));

@@ -14,7 +14,7 @@ use support::crowd::{PORT, address, container, haproxy, template};
 use support::haproxy::{Haproxy, versions};
 use support::namespace::{alone, skip};
 use support::tap::Tap;
-use support::{DEADLINE, Port, eventually, stays};
+use support::{DEADLINE, Port, eventually, stays, stays_for};
 
 fn start(count: usize, haproxy: &Haproxy) -> Vec<Running> {
     (0..count).map(|i| container(i, haproxy.stats).start()).collect()
@@ -212,22 +212,25 @@ fn a_restored_state_is_put_right() {
 }
 
 #[test]
-fn a_haproxy_that_stood_still_changes_nothing() {
-    let haproxy = haproxy("haproxy".into(), 30);
-    let tap = Tap::start(haproxy.stats);
-    let agents: Vec<_> = (0..20).map(|i| container(i, tap.port).start()).collect();
-    come_in(&haproxy, 20);
-    let before = taken(&haproxy);
-    signal(haproxy.pid() as i32, "STOP");
-    let complains = |agent: &Running| agent.log().contains("cannot register");
-    eventually("the agents see it", || agents.iter().all(complains));
-    stays("one line", || {
-        agents.iter().all(|agent| agent.log().matches("cannot register").count() == 1)
-    });
-    signal(haproxy.pid() as i32, "CONT");
-    let returned = |agent: &Running| agent.log().contains("answers again");
-    eventually("the agents see that", || agents.iter().all(returned));
-    stays("the same slots", || taken(&haproxy) == before && all_in(&haproxy, 20));
+fn a_haproxy_that_stood_still_for_ten_seconds_changes_nothing() {
+    for version in versions() {
+        // A table that does not fit HAProxy's buffer: 3.2 crashes if one of its readers gives up.
+        let haproxy = haproxy(version, 400);
+        let agents = start(20, &haproxy);
+        come_in(&haproxy, 20);
+        let (before, pid) = (taken(&haproxy), haproxy.pid());
+        signal(pid as i32, "STOP");
+        let complains = |agent: &Running| agent.log().contains("cannot register");
+        eventually("the agents see it", || agents.iter().all(complains));
+        stays_for(Duration::from_secs(10), "one line", || {
+            agents.iter().all(|agent| agent.log().matches("cannot register").count() == 1)
+        });
+        signal(pid as i32, "CONT");
+        let returned = |agent: &Running| agent.log().contains("answers again");
+        eventually("the agents see that", || agents.iter().all(returned));
+        stays("the same slots", || taken(&haproxy) == before && all_in(&haproxy, 20));
+        assert!(haproxy.command("show info").contains(&format!("\nPid: {pid}\n")));
+    }
 }
 
 #[test]

@@ -29,8 +29,8 @@ use crate::tcp;
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two attempts at a Unix socket where too many others wait.
 const CROWDED: Duration = Duration::from_millis(20);
-/// How long a change goes on that nobody waits for any more.
-const LINGER: Duration = Duration::from_secs(60);
+/// How long an exchange goes on that nobody waits for any more and that must not be broken off.
+const LINGER: Duration = Duration::from_secs(600);
 /// Bytes that one exchange may answer: some 30,000 servers.
 const MAX_ANSWER: usize = 4 << 20;
 
@@ -201,19 +201,24 @@ impl Client {
         Ok((Box::new(stream), Some(local)))
     }
 
+    /// The same, and it goes on when this is dropped or takes too long.
+    async fn whole_exchange(&self, commands: &[Command<'_>]) -> Result<Exchange, ClientError> {
+        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
+        let (mut stream, local) = self.connect(deadline).await?;
+        let (line, want) = (line(commands), commands.len());
+        let talk = async move { timeout(LINGER, talk(&mut *stream, line, want)).await };
+        match timeout_at(deadline, tokio::spawn(talk)).await {
+            Ok(Ok(Ok(replies))) => Ok(Exchange { replies: self.heard(replies)?, local }),
+            Ok(Ok(Err(_))) | Err(_) => Err(ClientError::TimedOut(EXCHANGE_TIMEOUT)),
+            Ok(Err(_)) => Err(ClientError::Cut { got: 0, want }),
+        }
+    }
+
     /// Sends commands that change something; the first one refused is an error. HAProxy drops what is
     /// left of a line when its sender is gone, and half a line leaves a slot that looks like an
     /// operator's doing. So the line goes on when this is dropped, or when it takes too long.
     pub async fn change(&self, commands: &[Command<'_>]) -> Result<(), ClientError> {
-        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
-        let (mut stream, _) = self.connect(deadline).await?;
-        let (line, count) = (line(commands), commands.len());
-        let talk = async move { timeout(LINGER, talk(&mut *stream, line, count)).await };
-        let replies = match timeout_at(deadline, tokio::spawn(talk)).await {
-            Ok(Ok(Ok(replies))) => self.heard(replies)?,
-            Ok(Ok(Err(_))) | Err(_) => return Err(ClientError::TimedOut(EXCHANGE_TIMEOUT)),
-            Ok(Err(_)) => return Err(ClientError::Cut { got: 0, want: count }),
-        };
+        let Exchange { replies, .. } = self.whole_exchange(commands).await?;
         for (command, reply) in commands.iter().zip(replies) {
             if !command.accepts(&reply) {
                 let reply = excerpt(&reply);
@@ -223,10 +228,18 @@ impl Client {
         Ok(())
     }
 
-    /// All servers of `backend`, or of every backend.
+    /// Whether it answers at all.
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        self.exchange(&[Command::ShowInfo]).await.map(drop)
+    }
+
+    /// All servers of `backend`, or of every backend. HAProxy 3.2 crashes when somebody leaves in the
+    /// middle of a table that does not fit its buffer and the next one reads it (3.2.26, some 190
+    /// slots). So the read goes on when this is dropped, or when it takes too long; and where that may
+    /// be, [`ping`](Self::ping) comes first.
     pub async fn overview(&self, backend: Option<&str>) -> Result<Overview, ClientError> {
         let commands = [Command::ShowServersState(backend), Command::ShowInfo];
-        let exchange = self.exchange(&commands).await?;
+        let exchange = self.whole_exchange(&commands).await?;
         let reply = |index: usize| exchange.replies.get(index).map_or("", String::as_str);
         Ok(Overview {
             servers: server::parse(reply(0))?,

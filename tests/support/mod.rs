@@ -38,8 +38,14 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
 /// Asserts that `condition` holds for a while.
 #[track_caller]
 pub fn stays(what: &str, condition: impl Fn() -> bool) {
+    stays_for(Duration::from_secs(2), what, condition);
+}
+
+/// Asserts that `condition` holds for so long.
+#[track_caller]
+pub fn stays_for(time: Duration, what: &str, condition: impl Fn() -> bool) {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(2) {
+    while started.elapsed() < time {
         assert!(condition(), "no longer: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
