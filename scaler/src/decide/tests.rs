@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod alerts;
 mod pace;
+mod properties;
 mod schedule;
 
 /// A service whose replicas do at once what is decided.
