@@ -3,57 +3,16 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use berth::haproxy::{Checks, Server};
 use support::agent::{Agent, Running, signal};
-use support::crowd::{PORT, address, container, haproxy, template};
+use support::crowd::{PORT, address, all_in, come_in, container, haproxy, start, taken, template};
 use support::haproxy::{Haproxy, versions};
-use support::namespace::{alone, skip};
 use support::tap::Tap;
-use support::{DEADLINE, Port, eventually, stays, stays_for};
-
-fn start(count: usize, haproxy: &Haproxy) -> Vec<Running> {
-    (0..count).map(|i| container(i, haproxy.stats).start()).collect()
-}
-
-/// Who is in which slot of the backend, in rotation or not; empty slots are left out.
-fn taken(haproxy: &Haproxy) -> BTreeMap<String, String> {
-    let servers = haproxy.servers().into_iter().filter(|server| &*server.backend == "webapp");
-    servers
-        .filter_map(|server| {
-            let addr = server.addr.filter(|addr| addr.to_string().starts_with("127.1."))?;
-            Some((server.name.to_string(), addr.to_string()))
-        })
-        .collect()
-}
-
-/// Whether so many containers are in rotation, each in one slot, and nothing else is.
-fn all_in(haproxy: &Haproxy, count: usize) -> bool {
-    let ready = haproxy.ready();
-    let addresses: std::collections::BTreeSet<_> = ready.iter().map(|slot| slot.addr).collect();
-    ready.len() == count
-        && addresses.len() == count
-        && ready.iter().all(|slot| slot.weight > 0)
-        && taken(haproxy).len() == count
-}
-
-#[track_caller]
-fn come_in(haproxy: &Haproxy, count: usize) {
-    let started = Instant::now();
-    while !all_in(haproxy, count) {
-        if started.elapsed() > DEADLINE {
-            let servers = haproxy.servers();
-            let odd: Vec<_> =
-                servers.iter().filter(|s| s.admin.in_maint() || s.weight == 0).collect();
-            panic!("{} of {count} are in; {:#?}", haproxy.ready().len(), odd);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use support::{Port, eventually, stays, stays_for};
 
 #[test]
 fn two_hundred_agents_started_at_once_fill_two_hundred_slots() {
@@ -348,63 +307,29 @@ fn a_reload_may_change_the_template_while_the_old_process_lives_on() {
 }
 
 #[test]
-fn a_name_stands_for_all_its_addresses_and_a_replaced_load_balancer_is_found_by_it() {
-    let private = ["unshare", "--mount", "--", "sh", "-c"];
-    let works = std::process::Command::new(private[0]).args(&private[1..]).arg("true").status();
-    if !works.is_ok_and(|status| status.success()) {
-        return skip("no mount namespace: needs root and unshare");
+fn after_a_reload_of_the_master_everybody_is_with_the_new_worker() {
+    for version in versions() {
+        let haproxy = Haproxy::with_master(version, &template(30));
+        let _agents = start(20, &haproxy);
+        come_in(&haproxy, 20);
+        let before = taken(&haproxy);
+        let worker =
+            |info: &str| info.lines().find(|line| line.starts_with("Pid: ")).map(str::to_owned);
+        let old = worker(&haproxy.command("show info")).unwrap();
+        // Whoever is asked on this connection is the old worker, for as long as it is open.
+        let mut held = std::net::TcpStream::connect(("127.0.0.1", haproxy.stats.0)).unwrap();
+        held.write_all(b"prompt\n").unwrap();
+        held.read_exact(&mut [0; 3]).unwrap();
+        signal(haproxy.pid() as i32, "USR2");
+        eventually("the new worker answers", || {
+            let info = haproxy.try_command("show info").unwrap_or_default();
+            worker(&info).is_some_and(|new| new != old)
+        });
+        come_in(&haproxy, 20);
+        assert_eq!(taken(&haproxy), before);
+        held.write_all(b"show info; quit\n").unwrap();
+        let mut info = String::new();
+        held.read_to_string(&mut info).unwrap();
+        assert_eq!(worker(&info).as_ref(), Some(&old), "the old worker lives on");
     }
-    // A name has one port.
-    let port = Port::free();
-    let at = |addr: &str| {
-        let socket = format!("stats socket ipv4@{addr}:{port} level admin");
-        Haproxy::with_global("haproxy".into(), &socket, &template(5))
-    };
-    let mut first = [at("127.0.0.2"), at("127.0.0.3")];
-    let dir = tempfile::tempdir().unwrap();
-    let hosts = dir.path().join("hosts");
-    std::fs::write(&hosts, "127.0.0.2 lb\n127.0.0.3 lb\n").unwrap();
-    let with_hosts = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
-    let berth = [&with_hosts, env!("CARGO_BIN_EXE_berth"), "--", "sleep", "1000"];
-    let mut agent = Agent::line(&[&private[..], &berth[..]].concat())
-        .env("HAPROXY_SERVER", "lb")
-        .env("HAPROXY_PORT", port)
-        .env("READY_CHECK", "none")
-        .env("APP_PORT", *PORT)
-        .env("APP_ADDR", address(0))
-        .start();
-    first.iter().for_each(|haproxy| come_in(haproxy, 1));
-    first.iter_mut().for_each(Haproxy::kill);
-    let replaced = at("127.0.0.4");
-    // In place, since the file is mounted.
-    std::fs::write(&hosts, "127.0.0.4 lb\n").unwrap();
-    come_in(&replaced, 1);
-    assert_eq!(agent.stop(), 143);
-    assert!(replaced.ready().is_empty());
-}
-
-#[test]
-fn a_firewall_before_the_stats_socket_changes_nothing_for_good() {
-    if !alone("a_firewall_before_the_stats_socket_changes_nothing_for_good") {
-        return;
-    }
-    let haproxy = haproxy("haproxy".into(), 30);
-    let agents = start(20, &haproxy);
-    come_in(&haproxy, 20);
-    let before = taken(&haproxy);
-    let nft = |rules: &str| {
-        let status = std::process::Command::new("nft").arg(rules).status();
-        assert!(status.is_ok_and(|status| status.success()), "nft {rules}");
-    };
-    nft(&format!(
-        "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; \
-         add rule inet t in tcp dport {} drop",
-        haproxy.stats
-    ));
-    let complains = |agent: &Running| agent.log().contains("cannot register");
-    eventually("all say so", || agents.iter().all(complains));
-    nft("delete table inet t");
-    let returned = |agent: &Running| agent.log().contains("answers again");
-    eventually("all are through again", || agents.iter().all(returned));
-    stays("the same slots", || taken(&haproxy) == before && all_in(&haproxy, 20));
 }

@@ -18,6 +18,8 @@ pub struct Haproxy {
     dir: TempDir,
     binary: PathBuf,
     child: Option<Child>,
+    /// Whether it is a master with a worker.
+    master: bool,
     /// Processes that were reloaded.
     leaving: Vec<Child>,
     control: Control,
@@ -62,8 +64,17 @@ impl Haproxy {
         Self::with_global(binary, "", proxies)
     }
 
+    /// The same as a master, which signal USR2 reloads.
+    pub fn with_master(binary: PathBuf, proxies: &str) -> Self {
+        Self::started(binary, true, "", proxies)
+    }
+
     /// The same with more lines in the global section; `{dir}` stands for a directory of its own.
     pub fn with_global(binary: PathBuf, global: &str, proxies: &str) -> Self {
+        Self::started(binary, false, global, proxies)
+    }
+
+    fn started(binary: PathBuf, master: bool, global: &str, proxies: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (stats, http) = (Port::free(), Port::free());
         let path = dir.path().display().to_string();
@@ -90,7 +101,7 @@ frontend web
         std::fs::write(dir.path().join("haproxy.cfg"), config).unwrap();
         let control = Control::Tcp(SocketAddr::from(([127, 0, 0, 1], stats.0)));
         let mut haproxy =
-            Self { dir, binary, child: None, leaving: Vec::new(), control, stats, http };
+            Self { dir, binary, child: None, master, leaving: Vec::new(), control, stats, http };
         haproxy.restart();
         haproxy
     }
@@ -109,6 +120,7 @@ frontend web
     fn start_process(&mut self, arguments: &[&str]) {
         let log = std::fs::File::create(self.dir.path().join("haproxy.log")).unwrap();
         let child = Command::new(&self.binary)
+            .args(self.master.then_some("-W"))
             .args(["-db", "-f"])
             .arg(self.dir.path().join("haproxy.cfg"))
             .args(arguments)

@@ -1,0 +1,125 @@
+//! A claim survives what happens to networks and names: on real HAProxys.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use support::agent::{Agent, Running, hello};
+use support::crowd::{PORT, address, all_in, come_in, container, haproxy, start, taken, template};
+use support::haproxy::Haproxy;
+use support::namespace::{alone, skip};
+use support::{Port, eventually, stays};
+
+#[test]
+fn a_name_stands_for_all_its_addresses_and_a_replaced_load_balancer_is_found_by_it() {
+    let private = ["unshare", "--mount", "--", "sh", "-c"];
+    let works = std::process::Command::new(private[0]).args(&private[1..]).arg("true").status();
+    if !works.is_ok_and(|status| status.success()) {
+        return skip("no mount namespace: needs root and unshare");
+    }
+    // A name has one port.
+    let port = Port::free();
+    let at = |addr: &str| {
+        let socket = format!("stats socket ipv4@{addr}:{port} level admin");
+        Haproxy::with_global("haproxy".into(), &socket, &template(5))
+    };
+    let mut first = [at("127.0.0.2"), at("127.0.0.3")];
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.2 lb\n127.0.0.3 lb\n").unwrap();
+    let with_hosts = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
+    let berth = [&with_hosts, env!("CARGO_BIN_EXE_berth"), "--", "sleep", "1000"];
+    first[0].kill();
+    let mut agent = Agent::line(&[&private[..], &berth[..]].concat())
+        .env("HAPROXY_SERVER", "lb")
+        .env("HAPROXY_PORT", port)
+        .env("READY_CHECK", "none")
+        .env("APP_PORT", *PORT)
+        .env("APP_ADDR", address(0))
+        .start();
+    // One being away delays nothing on the other.
+    come_in(&first[1], 1);
+    first[0].restart();
+    first.iter().for_each(|haproxy| come_in(haproxy, 1));
+    first.iter_mut().for_each(Haproxy::kill);
+    let replaced = at("127.0.0.4");
+    // In place, since the file is mounted.
+    std::fs::write(&hosts, "127.0.0.4 lb\n").unwrap();
+    come_in(&replaced, 1);
+    assert_eq!(agent.stop(), 143);
+    assert!(replaced.ready().is_empty());
+}
+
+#[test]
+fn a_firewall_before_the_stats_socket_changes_nothing_for_good() {
+    if !alone("a_firewall_before_the_stats_socket_changes_nothing_for_good") {
+        return;
+    }
+    let haproxy = haproxy("haproxy".into(), 30);
+    let agents = start(20, &haproxy);
+    come_in(&haproxy, 20);
+    let before = taken(&haproxy);
+    let nft = |rules: &str| {
+        let status = std::process::Command::new("nft").arg(rules).status();
+        assert!(status.is_ok_and(|status| status.success()), "nft {rules}");
+    };
+    nft(&format!(
+        "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; \
+         add rule inet t in tcp dport {} drop",
+        haproxy.stats
+    ));
+    let complains = |agent: &Running| agent.log().contains("cannot register");
+    eventually("all say so", || agents.iter().all(complains));
+    nft("delete table inet t");
+    let returned = |agent: &Running| agent.log().contains("answers again");
+    eventually("all are through again", || agents.iter().all(returned));
+    stays("the same slots", || taken(&haproxy) == before && all_in(&haproxy, 20));
+}
+
+#[test]
+fn a_container_whose_network_is_gone_is_replaced_and_waits_when_it_is_back() {
+    if !alone("a_container_whose_network_is_gone_is_replaced_and_waits_when_it_is_back") {
+        return;
+    }
+    let ip = |line: &str| {
+        let status = std::process::Command::new("ip").args(line.split(' ')).status();
+        assert!(status.is_ok_and(|status| status.success()), "ip {line}");
+    };
+    ip("link add outer type veth peer name inner");
+    ip("address add 10.99.0.1/24 dev outer");
+    ip("link set outer up");
+    let port = Port::free();
+    let haproxy = Haproxy::with_global(
+        "haproxy".into(),
+        &format!("stats socket ipv4@10.99.0.1:{port} level admin"),
+        &template(1).replace("inter 5s", "inter 200ms fall 1"),
+    );
+    let plugged = "until ip link set inner up 2>/dev/null; do sleep 0.02; done; \
+                   ip address add 10.99.0.2/24 dev inner && ip link set lo up && exec \"$@\"";
+    let apart = ["unshare", "--net", "--", "sh", "-c", plugged, "sh"];
+    let app = [env!("CARGO_BIN_EXE_berth"), "--", &hello().display().to_string()];
+    let first = Agent::line(&[&apart[..], &app[..]].concat())
+        .env("HAPROXY_SERVER", format!("10.99.0.1:{port}"))
+        .env("ADDR", "0.0.0.0")
+        .env("PORT", port)
+        .env("APP_PORT", port)
+        .start();
+    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let pid = first.pid().to_string();
+    eventually("it has a network of its own", || network(&pid) != network("self"));
+    ip(&format!("link set inner netns {pid}"));
+    let holds = |addr: &str| {
+        let ready = haproxy.ready();
+        ready.iter().all(|slot| slot.addr == addr.parse().ok() && slot.running) && ready.len() == 1
+    };
+    eventually("it is in", || holds("10.99.0.2"));
+    let mut second = container(0, haproxy.stats).env("RECLAIM_AFTER", "2s").start();
+    let waits = |agent: &Running| agent.log().contains("every slot is taken");
+    eventually("the other one waits", || waits(&second));
+    ip("link set outer down");
+    eventually("the other one takes over", || holds(&address(0)));
+    ip("link set outer up");
+    eventually("now the first one waits", || waits(&first));
+    stays("the slot is not taken back", || holds(&address(0)));
+    second.stop();
+    eventually("it is back", || holds("10.99.0.2"));
+}
