@@ -13,8 +13,8 @@ parts=("${@:-agent}")
 packages=()
 for part in "${parts[@]}"; do
   case $part in
-    agent) packages+=(-p berth) ;;
-    scaler) packages+=(-p berth-scaler) ;;
+    agent) packages+=(berth) ;;
+    scaler) packages+=(berth-scaler) ;;
     hello) continue ;;
     *) echo "usage: scripts/build.sh [x86_64|aarch64] [agent|scaler|hello]..." >&2 && exit 64 ;;
   esac
@@ -65,8 +65,10 @@ fi
 profile=${PROFILE:-dist}
 features=()
 [ -z "${FEATURES:-}" ] || features=(--no-default-features --features "${FEATURES/#none/}")
-[ ${#packages[@]} = 0 ] ||
-  cargo build --quiet --locked --profile "$profile" --target "$target" --bins "${packages[@]}" "${features[@]}"
+# One by one: together, each would get the features of shared dependencies that the other asks for.
+for package in "${packages[@]}"; do
+  cargo build --quiet --locked --profile "$profile" --target "$target" --bins -p "$package" "${features[@]}"
+done
 
 out=${OUT:-dist}
 [ "$arch" = "$(uname -m)" ] || out+=/$arch
