@@ -143,7 +143,10 @@ fn where_descriptors_run_out_the_app_runs_all_the_same() {
             let mut said = String::new();
             running.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
             assert_eq!(code, Ok(3), "{role:?} {limit}\n{said}");
-            assert_eq!(said.contains("not registered"), role.registers && limit != "7", "{said}");
+            // Seven are enough, or not, with the features that tokio is built with.
+            if limit != "7" {
+                assert_eq!(said.contains("not registered"), role.registers, "{said}");
+            }
         }
     }
 }
