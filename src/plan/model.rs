@@ -184,7 +184,7 @@ fn any_two_faults_are_healed() {
 
 #[test]
 fn any_faults_in_random_order_are_healed() {
-    let seeds = if is_full() { 2_000 } else { 100 };
+    let seeds = if is_full() { 5_000 } else { 100 };
     for (agents, slots) in [(2, 3), (3, 3), (4, 3), (5, 5)] {
         for seed in 0..seeds {
             let deferred = seed % 2 == 0;
