@@ -93,7 +93,7 @@ fn checked(haproxy: &Haproxy) -> Duration {
     // Not "UP 1/3": one that has never passed a check goes down by the first that it fails.
     poll(|| shows(",UP,"));
     // Apps die at any time between two checks.
-    std::thread::sleep(Duration::from_millis(berth::random::bits() % 5000));
+    std::thread::sleep(Duration::from_millis(berth::net::random::bits() % 5000));
     app.kill().unwrap();
     let killed = Instant::now();
     app.wait().unwrap();

@@ -1,7 +1,7 @@
 //! Configuration: the environment, parsed once into types that cannot be wrong.
 //!
 //! Every wrong variable is collected before anything fails, so that one message names them all.
-//! The variables that belong to one part are parsed by that part ([`crate::dns::config`]); the
+//! The variables that belong to one part are parsed by that part ([`crate::registers::dns::config`]); the
 //! table of all of them is [`VARIABLES`], which the README's table is tested against.
 
 use std::ffi::OsString;
@@ -19,10 +19,10 @@ pub use env::Env;
 pub use value::{LogFormat, ReadyCheck, Target};
 pub use variables::{VARIABLES, Variable};
 
-use crate::dns::config::DnsConfig;
-use crate::exit::ExitRemap;
-use crate::haproxy::Tls;
-use crate::signals::SignalRewrite;
+use crate::init::exit::ExitRemap;
+use crate::init::signals::SignalRewrite;
+use crate::registers::dns::config::DnsConfig;
+use crate::registers::haproxy::Tls;
 
 /// Everything that Berth is told, by type.
 #[derive(Clone, Debug)]

@@ -8,8 +8,9 @@ use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
 use crate::config::{Config, Target, VARIABLES};
-use crate::haproxy::codec::ReplyCodec;
-use crate::haproxy::{Process, ServerStat, StatTable, server};
+use crate::registers::haproxy::wire::codec::ReplyCodec;
+use crate::registers::haproxy::wire::server;
+use crate::registers::haproxy::{Process, ServerStat, StatTable};
 
 /// A parser and inputs to start from.
 pub type Surface = (&'static str, fn(&[u8]), &'static [&'static [u8]]);
@@ -73,7 +74,7 @@ fn tables(reply: &str) {
 
 /// What an app may answer to a check, or say by itself.
 pub fn readiness(data: &[u8]) {
-    crate::readiness::fuzz(data);
+    crate::container::readiness::fuzz(data);
 }
 
 /// Variables, one `NAME=VALUE` a line; those that name files are left out.
@@ -101,13 +102,13 @@ pub fn environment(data: &[u8]) {
 
 /// What name servers may answer, and resolv.conf and the hosts file may hold.
 pub fn resolver(data: &[u8]) {
-    crate::resolve::fuzz(data);
+    crate::net::resolve::fuzz(data);
 }
 
 /// What a server may answer to updates, and key files may hold.
 #[cfg(feature = "dns")]
 pub fn dns(data: &[u8]) {
-    crate::dns::fuzz(data);
+    crate::registers::dns::fuzz(data);
 }
 
 #[cfg(test)]

@@ -2,14 +2,22 @@
 //!
 //! No runtime and no descriptor of its own: a loop over the signals that arrive.
 
+pub mod exit;
+pub mod inherited;
+pub mod secret;
+pub mod signals;
+pub mod spawn;
+pub mod supervisor;
+pub(crate) mod sys;
+pub(crate) mod terminal;
+
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use crate::exit::{Ended, ExitRemap};
-use crate::inherited::Inherited;
-use crate::signals;
-use crate::spawn::SpawnError;
-use crate::supervisor::{SpawnOptions, Supervisor};
+use crate::init::exit::{Ended, ExitRemap};
+use crate::init::inherited::Inherited;
+use crate::init::spawn::SpawnError;
+use crate::init::supervisor::{SpawnOptions, Supervisor};
 
 /// Runs the app and returns the exit code to leave with.
 ///

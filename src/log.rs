@@ -14,7 +14,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::config::LogFormat;
-use crate::sys;
+use crate::init::sys;
 
 /// A write of this many bytes to a pipe is taken whole or not at all (pipe(7), `PIPE_BUF`).
 const MAX_LINE: usize = 4096;

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use berth::haproxy::{Checks, Server};
+use berth::registers::haproxy::{Checks, Server};
 use support::agent::{Agent, Running, signal};
 use support::crowd::{PORT, address, all_in, come_in, container, haproxy, start, taken, template};
 use support::haproxy::{Haproxy, versions};

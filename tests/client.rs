@@ -7,7 +7,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use berth::haproxy::{Client, Command, Endpoint, ServerState};
+use berth::registers::haproxy::{Client, Command, Endpoint, ServerState};
 use support::agent::signal;
 use support::haproxy::{ARTICLE, Haproxy, versions};
 use support::{eventually, stays};

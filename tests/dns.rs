@@ -8,7 +8,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use berth::register::{Desired, Standing};
+use berth::registers::{Desired, Standing};
 use support::bind::{Bind, KEY, REVERSE, ZONE};
 use support::container::{Container, Log, at, leases, records, shared, until};
 use support::fake_dns::{FakeDns, ask, silence};

@@ -11,8 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use berth::register::{Desired, Standing};
-use berth::resolve::Resolver;
+use berth::net::resolve::Resolver;
+use berth::registers::{Desired, Standing};
 use support::agent::Agent;
 use support::bind::{Bind, KEY, ZONE, faketime, make_key, secret_in};
 use support::container::{Container, Log, at, records, shared, until};

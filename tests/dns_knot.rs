@@ -9,7 +9,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
-use berth::register::{Desired, Standing};
+use berth::registers::{Desired, Standing};
 use support::bind::{KEY, ZONE, dig, installed, make_key, secret_in};
 use support::container::{Container, Log, config, until};
 use support::{Port, eventually};

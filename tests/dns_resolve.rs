@@ -7,7 +7,7 @@ mod support;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use berth::resolve::{Cause, LONGEST, Resolver};
+use berth::net::resolve::{Cause, LONGEST, Resolver};
 use support::bind::{Bind, ZONE};
 use support::fake_dns::{FakeDns, Reply, answer, asked, framed, label, silence};
 use tempfile::TempDir;

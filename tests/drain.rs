@@ -268,7 +268,7 @@ fn an_app_that_turns_unready_is_drained_and_comes_back() {
     for _ in 0..2 {
         http_get(at, "/health/503");
         eventually("drained", || haproxy.ready().is_empty());
-        let drained = |server: &&berth::haproxy::Server| server.admin.in_drain();
+        let drained = |server: &&berth::registers::haproxy::Server| server.admin.in_drain();
         assert_eq!(haproxy.servers().iter().filter(drained).count(), 1, "it keeps its slot");
         http_get(at, "/health/200");
         eventually("back", || haproxy.ready_at(&at.to_string()) == slot);

@@ -5,9 +5,9 @@
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
-use berth::exit::Ended;
-use berth::inherited::Inherited;
-use berth::supervisor::{Event, SpawnOptions, Supervisor};
+use berth::init::exit::Ended;
+use berth::init::inherited::Inherited;
+use berth::init::supervisor::{Event, SpawnOptions, Supervisor};
 
 /// Reaps until something has ended. (SIGCHLD goes to the main thread, which the test harness has.)
 fn next(supervisor: &mut Supervisor) -> Event {

@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
-use berth::haproxy::codec::ReplyCodec;
-use berth::haproxy::{Checks, Server, ServerStat, StatTable, server};
+use berth::registers::haproxy::wire::codec::ReplyCodec;
+use berth::registers::haproxy::wire::server;
+use berth::registers::haproxy::{Checks, Server, ServerStat, StatTable};
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 

@@ -208,7 +208,7 @@ async fn reload(file: &Path, round: &mut Round, page: &Page) {
 
 /// A name that no other process has.
 fn holder() -> String {
-    format!("{}-{:016x}", std::process::id(), berth::random::bits())
+    format!("{}-{:016x}", std::process::id(), berth::net::random::bits())
 }
 
 /// The signals that end it.

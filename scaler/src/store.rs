@@ -145,7 +145,7 @@ fn sqlite_url(path: &Path) -> String {
 /// 2^53).
 pub fn new_id(now: Timestamp) -> i64 {
     static LAST: AtomicI64 = AtomicI64::new(0);
-    let noise = i64::try_from(berth::random::bits() >> 55).unwrap_or_default();
+    let noise = i64::try_from(berth::net::random::bits() >> 55).unwrap_or_default();
     let fresh = first_id(now) | noise;
     let last = LAST.fetch_update(Relaxed, Relaxed, |last| Some(fresh.max(last + 1)));
     fresh.max(last.unwrap_or_default() + 1)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use berth::haproxy::Server;
+use berth::registers::haproxy::Server;
 
 use crate::support::agent::{Agent, Running, signal};
 use crate::support::control::is_ready;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use berth::config::{Config, LogFormat};
-use berth::dns::config::DnsConfig;
 use berth::log::Logger;
-use berth::register::{Channels, Desired, Identity, Report, Standing, Want};
-use berth::resolve::Resolver;
+use berth::net::resolve::Resolver;
+use berth::registers::dns::config::DnsConfig;
+use berth::registers::{Channels, Desired, Identity, Report, Standing, Want};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::level_filters::LevelFilter;
@@ -50,7 +50,7 @@ impl Container {
             identity: identity.clone(),
             reports: sender,
         };
-        let task = tokio::spawn(berth::dns::run(Arc::new(config), channels, resolver));
+        let task = tokio::spawn(berth::registers::dns::run(Arc::new(config), channels, resolver));
         Self { identity, want, reports, task }
     }
 

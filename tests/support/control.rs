@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use berth::haproxy::stat::StatRow;
-use berth::haproxy::{Server, StatTable, server};
+use berth::registers::haproxy::wire::server;
+use berth::registers::haproxy::wire::stat::StatRow;
+use berth::registers::haproxy::{Server, StatTable};
 
 use super::DEADLINE;
 

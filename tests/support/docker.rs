@@ -39,7 +39,7 @@ impl Site {
             return None;
         }
         images();
-        let id = format!("berth-test-{:012x}", berth::random::bits() >> 16);
+        let id = format!("berth-test-{:012x}", berth::net::random::bits() >> 16);
         Some(Self { id, dir: tempfile::tempdir().unwrap() })
     }
 
@@ -67,7 +67,7 @@ impl Site {
 
     /// One that has IPv6 as well.
     pub fn network_with_ipv6(&self, name: &str) -> Network {
-        let bits = berth::random::bits();
+        let bits = berth::net::random::bits();
         let subnet = format!("fd77:{:x}:{:x}::/64", bits & 0xffff, (bits >> 16) & 0xffff);
         self.network_with(name, &["--ipv6", "--subnet", &subnet])
     }
@@ -81,7 +81,7 @@ impl Site {
         let name = self.name(name);
         let label = format!("berth={}", self.id);
         loop {
-            let bits = berth::random::bits();
+            let bits = berth::net::random::bits();
             let prefix = format!("10.{}.{}", 128 + bits % 100, (bits >> 8) % 256);
             let subnet = format!("{prefix}.0/24");
             let create = ["network", "create", "--label", &label, "--subnet", &subnet];

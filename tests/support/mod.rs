@@ -59,7 +59,7 @@ pub struct Port(pub u16);
 impl Port {
     pub fn free() -> Self {
         loop {
-            let port = 10_000 + (berth::random::bits() % 20_000) as u16;
+            let port = 10_000 + (berth::net::random::bits() % 20_000) as u16;
             let free = |addr: &str| TcpListener::bind((addr, port)).is_ok();
             if free("0.0.0.0") && free("::1") {
                 return Self(port);

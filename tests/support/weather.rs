@@ -70,7 +70,7 @@ pub fn handle() {
         }
         while held.front().is_some_and(|(due, _)| *due <= Instant::now()) {
             let Some((_, mut packet)) = held.pop_front() else { break };
-            let lost = berth::random::fraction() < loss;
+            let lost = berth::net::random::fraction() < loss;
             packet.set_verdict(if lost { nfq::Verdict::Drop } else { nfq::Verdict::Accept });
             queue.verdict(packet).unwrap();
         }

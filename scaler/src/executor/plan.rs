@@ -301,7 +301,7 @@ fn of_instance(policy: &Policy, kind: StepKind, instance: &Instance) -> Step {
 /// there is none.
 fn next_name(policy: &Policy, names: &HashSet<String>, last: &mut usize) -> String {
     let Some(prefix) = &policy.naming_convention else {
-        return format!("{}-{:08x}", policy.service, berth::random::bits() >> 32);
+        return format!("{}-{:08x}", policy.service, berth::net::random::bits() >> 32);
     };
     loop {
         *last += 1;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use berth::config::TlsFiles;
-use berth::haproxy::stat::StatRow;
-use berth::haproxy::{Client, Endpoint, StatTable, Tls};
-use berth::resolve::Resolver;
+use berth::net::resolve::Resolver;
+use berth::registers::haproxy::wire::stat::StatRow;
+use berth::registers::haproxy::{Client, Endpoint, StatTable, Tls};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 

@@ -142,8 +142,9 @@ async fn a_counter_is_a_rate_across_a_restart_of_haproxy() {
             drop(TcpStream::connect(front).await.unwrap());
         }
         eventually("the connections are counted", async || {
-            let table =
-                berth::haproxy::Client::new(berth::haproxy::Endpoint::Unix(haproxy.socket.clone()));
+            let table = berth::registers::haproxy::Client::new(
+                berth::registers::haproxy::Endpoint::Unix(haproxy.socket.clone()),
+            );
             let table = table.stats().await.ok()?;
             let row = table.rows().find(|r| r.text("svname") == Some("BACKEND"))?;
             row.number("stot").filter(|n| *n >= connections)

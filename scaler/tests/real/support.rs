@@ -35,7 +35,7 @@ pub(crate) fn free_address() -> SocketAddr {
 
 /// A name that no other test has.
 pub(crate) fn unique(prefix: &str) -> String {
-    format!("{prefix}-{:x}-{:08x}", std::process::id(), berth::random::bits() >> 32)
+    format!("{prefix}-{:x}-{:08x}", std::process::id(), berth::net::random::bits() >> 32)
 }
 
 /// Waits until `look` finds something; says what it waited for when it does not.

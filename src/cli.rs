@@ -1,0 +1,91 @@
+//! The command line: what is asked for, the configuration for it, and one call. Decides nothing.
+
+pub mod arguments;
+mod help;
+pub mod status;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use crate::cli::arguments::{Format, Request};
+use crate::config::Config;
+use crate::init::exit;
+use crate::init::inherited::Inherited;
+use crate::init::secret;
+use crate::init::supervisor::SpawnOptions;
+use crate::net::resolve::Resolver;
+use crate::registers::dns::SECRETS;
+use crate::{container, init, log};
+
+/// Does what the command line asks for and returns the exit code to leave with.
+pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
+    let request = match arguments::parse(arguments) {
+        Ok(Request::Help) => return print(&help::text()),
+        Ok(Request::Version) => return print(concat!("berth ", env!("CARGO_PKG_VERSION"))),
+        Ok(request) => request,
+        Err(error) => return fail(error, exit::USAGE),
+    };
+    let config = match Config::from_vars(std::env::vars_os()) {
+        Ok(config) => config,
+        Err(error) => return fail(error, exit::USAGE),
+    };
+    secret::scrub(SECRETS);
+    log::init(config.log_level, config.log_format);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match request {
+        Request::Wrap(command) => wrap(&command, inherited, &config),
+        Request::Status(format) => show(&config, Some(format)),
+        _ => show(&config, None),
+    }
+}
+
+fn wrap(command: &[OsString], inherited: Inherited, config: &Config) -> u8 {
+    let options = SpawnOptions {
+        environment: SECRETS.iter().map(|name| (name.into(), None)).collect(),
+        signal_group: config.app.signal_group,
+        signal_rewrite: config.app.signal_rewrite.clone(),
+    };
+    let code = match config.registers() {
+        true => container::run::run(command, inherited, options, config),
+        false => {
+            init::run(command, inherited, options, config.app.stop_timeout, &config.app.exit_remap)
+        }
+    };
+    code.unwrap_or_else(|error| fail(&error, error.code()))
+}
+
+/// Asks the servers; says by exit code alone what `--check` is for.
+fn show(config: &Config, format: Option<Format>) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(error, exit::SOFTWARE),
+    };
+    let status = runtime.block_on(status::ask(config, &Resolver::default()));
+    match format {
+        None if status.registered => 0,
+        None => 1,
+        Some(Format::Table) => print(status.to_string().trim_end()),
+        Some(Format::Json) => match serde_json::to_string_pretty(&status) {
+            Ok(json) => print(&json),
+            Err(error) => fail(error, exit::SOFTWARE),
+        },
+    }
+}
+
+fn print(text: &str) -> u8 {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => 0,
+        Err(_) => exit::SOFTWARE,
+    }
+}
+
+/// Unlike `eprintln!`, no panic where nobody listens.
+fn fail(error: impl Display, code: u8) -> u8 {
+    for line in error.to_string().lines() {
+        let _ = writeln!(io::stderr(), "berth: {line}");
+    }
+    code
+}

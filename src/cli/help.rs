@@ -1,0 +1,27 @@
+//! The text of `--help`, from the table of variables.
+
+use crate::config::VARIABLES;
+
+/// The whole text, without a line break at its end.
+pub(super) fn text() -> String {
+    let mut text = String::from(
+        "berth starts COMMAND as an init should, and keeps it registered while it serves.
+
+Usage: berth [--] COMMAND [ARG...]
+
+  --status        which slot holds this container, as the servers themselves say
+  --status=json   the same for machines
+  --check         the same by exit code: 0 = registered wherever it should be
+  --help          this text
+  --version       the version
+
+Environment (default in brackets):
+",
+    );
+    for variable in VARIABLES {
+        text += &format!("  {:<20}  {} [{}]\n", variable.name, variable.meaning, variable.default);
+    }
+    text + "
+Exit code: that of COMMAND; 128 + n when signal n killed it; 126 or 127 when it cannot be executed
+or is not found; 64 when a variable or an option is wrong."
+}

@@ -1,0 +1,241 @@
+//! `--status` and `--check`: what the servers themselves say about this container.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::{Config, Target};
+use crate::net::resolve::Resolver;
+#[cfg(feature = "dns")]
+use crate::registers::Identity;
+#[cfg(feature = "dns")]
+use crate::registers::dns::{self, DnsStatus};
+use crate::registers::haproxy::Settings;
+use crate::registers::haproxy::registrar;
+use crate::registers::haproxy::{Client, Endpoint, Overview, Server};
+
+/// Everything that was asked, one entry for each server.
+#[derive(Debug, Default, Serialize)]
+pub struct Status {
+    /// One for each load balancer.
+    pub haproxy: Vec<SlotStatus>,
+    /// The records in DNS, when `DNS_SERVER` or `DNS_ZONE` is set.
+    #[cfg(feature = "dns")]
+    pub dns: Option<DnsStatus>,
+    /// Whether the container is registered wherever it should be.
+    pub registered: bool,
+}
+
+/// What one HAProxy shows.
+#[derive(Debug, Default, Serialize)]
+pub struct SlotStatus {
+    /// Where its stats socket is.
+    pub server: String,
+    /// Backend with the template.
+    pub backend: Option<Arc<str>>,
+    /// The slot that shows this container's address.
+    pub slot: Option<Arc<str>>,
+    /// This container's address and port.
+    pub address: Option<SocketAddr>,
+    /// HAProxy's word for the slot: `UP`, `DOWN`, `MAINT`, `DRAIN`, …
+    pub state: Option<String>,
+    /// Sessions that the slot works on.
+    pub sessions: Option<u64>,
+    /// Why nothing can be said.
+    pub error: Option<String>,
+}
+
+impl SlotStatus {
+    fn in_rotation(&self) -> bool {
+        let state = self.state.as_deref().unwrap_or_default();
+        state.starts_with("UP") || state == "no check"
+    }
+}
+
+/// Asks every server that the configuration names.
+pub async fn ask(config: &Config, resolver: &Resolver) -> Status {
+    let mut status = Status { registered: true, ..Status::default() };
+    if let Some(haproxy) = &config.haproxy {
+        let settings = Arc::new(Settings::new(haproxy, &config.app));
+        let targets = haproxy.servers.iter().cloned();
+        let asked = targets.map(|to| ask_target(to, Arc::clone(&settings), resolver.clone()));
+        status.haproxy = at_once(asked).await.into_iter().flatten().collect();
+        status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
+    }
+    #[cfg(feature = "dns")]
+    if let Some(dns) = &config.dns {
+        let slot = status.haproxy.first();
+        let endpoint = slot.and_then(|slot| slot.address);
+        let identity = Identity {
+            addr: config.app.addr.or(endpoint.map(|endpoint| endpoint.ip())),
+            port: config.app.port.or(endpoint.map(|endpoint| endpoint.port())),
+            slot: slot.and_then(|slot| slot.slot.clone()),
+        };
+        let dns = dns::status(dns.clone(), &identity, resolver.clone()).await;
+        status.registered &= dns.registered;
+        status.dns = Some(dns);
+    }
+    status
+}
+
+/// Awaits all of them side by side, so that one that hangs does not add to another; in their order.
+async fn at_once<T: Send + 'static>(
+    futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = futures.map(tokio::spawn).collect();
+    let mut done = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        done.extend(task.await);
+    }
+    done
+}
+
+async fn ask_target(
+    target: Target,
+    settings: Arc<Settings>,
+    resolver: Resolver,
+) -> Vec<SlotStatus> {
+    let client =
+        |addr: IpAddr, port, host: &str| settings.client(SocketAddr::new(addr, port), host);
+    let clients = match &target {
+        Target::Ip { addr, port } => vec![client(*addr, *port, &addr.to_string())],
+        Target::Unix(path) => vec![Client::new(Endpoint::Unix(path.clone()))],
+        Target::Name { name, port } => match resolver.resolve(name).await {
+            Ok(found) => found.into_iter().map(|addr| client(addr, *port, name)).collect(),
+            Err(error) => {
+                let error = Some(error.to_string());
+                return vec![SlotStatus {
+                    server: target.to_string(),
+                    error,
+                    ..Default::default()
+                }];
+            }
+        },
+    };
+    one_family(at_once(clients.into_iter().map(|to| ask_haproxy(to, Arc::clone(&settings)))).await)
+}
+
+/// As the registrars see it: a name with addresses of both families is one host with two addresses,
+/// of which IPv6 counts when none of the others answers.
+fn one_family(slots: Vec<(bool, SlotStatus)>) -> Vec<SlotStatus> {
+    let (v4, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|(v4, _)| *v4);
+    let answers = |slots: &[(bool, SlotStatus)]| slots.iter().any(|(_, slot)| slot.error.is_none());
+    let counts = if v4.is_empty() || (!answers(&v4) && answers(&others)) { others } else { v4 };
+    counts.into_iter().map(|(_, slot)| slot).collect()
+}
+
+/// Whether it was asked over IPv4, and what it said.
+async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStatus) {
+    let v4 = matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4());
+    let mut status = SlotStatus { server: client.endpoint().to_string(), ..Default::default() };
+    if let Err(error) = fill(&mut status, &client, &settings).await {
+        status.error = Some(error.to_string());
+    }
+    (v4, status)
+}
+
+async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
+    client.ping().await?;
+    let Overview { servers, local, .. } = client.overview(None).await?;
+    let (backend, endpoint) = registrar::who_am_i(&servers, local, settings)?;
+    status.backend = Some(Arc::clone(&backend));
+    status.address = Some(endpoint);
+    let mine = |server: &&Server| {
+        server.backend == backend
+            && server.slot_number(&settings.prefix).is_some()
+            && server.endpoint() == Some(endpoint)
+    };
+    let mine: Vec<_> = servers.iter().filter(mine).collect();
+    let slot = match mine.iter().find(|slot| !slot.admin.in_maint()) {
+        Some(slot) => slot,
+        // Several in maintenance are untouched: the template gives them the address that is mine too.
+        None if mine.len() == 1 => mine[0],
+        None => return Ok(()),
+    };
+    status.slot = Some(Arc::clone(&slot.name));
+    let stat = client.stat(slot).await?;
+    status.sessions = stat.as_ref().map(|stat| stat.work());
+    status.state = stat.map(|stat| stat.status);
+    Ok(())
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "dns")]
+        if let Some(dns) = &self.dns {
+            self.write_haproxy(f)?;
+            return write_dns(f, dns);
+        }
+        if self.haproxy.is_empty() {
+            return writeln!(
+                f,
+                "nothing to register with: neither HAPROXY_SERVER nor DNS_SERVER is set"
+            );
+        }
+        self.write_haproxy(f)
+    }
+}
+
+impl Status {
+    fn write_haproxy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.haproxy.is_empty() {
+            return Ok(());
+        }
+        let mut rows = vec![["HAPROXY", "SLOT", "ADDRESS", "STATE", "SESSIONS"].map(str::to_owned)];
+        for slot in &self.haproxy {
+            let name = match (&slot.backend, &slot.slot) {
+                (Some(backend), Some(name)) => format!("{backend}/{name}"),
+                _ => "-".to_owned(),
+            };
+            let dash = || "-".to_owned();
+            rows.push([
+                slot.server.clone(),
+                name,
+                slot.address.map_or_else(dash, |address| address.to_string()),
+                match (&slot.state, &slot.error) {
+                    (_, Some(error)) => error.clone(),
+                    (Some(state), None) => state.clone(),
+                    (None, None) => "not registered".to_owned(),
+                },
+                slot.sessions.map_or_else(dash, |sessions| sessions.to_string()),
+            ]);
+        }
+        write_table(f, &rows)
+    }
+}
+
+#[cfg(feature = "dns")]
+fn write_dns(f: &mut fmt::Formatter<'_>, dns: &DnsStatus) -> fmt::Result {
+    let mut rows = vec![["DNS", "TYPE", "TTL", "DATA", "MINE"].map(str::to_owned)];
+    for record in &dns.records {
+        rows.push([
+            record.name.clone(),
+            record.rtype.clone(),
+            record.ttl.to_string(),
+            record.data.clone(),
+            if record.mine { "yes" } else { "-" }.to_owned(),
+        ]);
+    }
+    write_table(f, &rows)?;
+    match &dns.error {
+        Some(error) => writeln!(f, "{error}"),
+        None if !dns.registered => writeln!(f, "not registered in DNS"),
+        None => Ok(()),
+    }
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line += &format!("{cell:<width$}  ");
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

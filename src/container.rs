@@ -1,0 +1,6 @@
+//! The life of a container that registers: one loop over its events, one pure decision, and whether
+//! the app can serve. Knows the registers only by what they are told and report.
+
+pub mod lifecycle;
+pub mod readiness;
+pub mod run;

@@ -1,0 +1,7 @@
+//! What every register needs of the network: names, connections, pauses between tries, and random
+//! bits. Knows nothing of HAProxy, DNS updates or containers.
+
+pub mod backoff;
+pub(crate) mod connect;
+pub mod random;
+pub mod resolve;

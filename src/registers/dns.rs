@@ -1,0 +1,55 @@
+//! Registration in DNS by RFC 2136 updates.
+
+#![cfg_attr(
+    not(feature = "dns"),
+    allow(dead_code, unused_imports, reason = "registration in DNS uses the rest")
+)]
+
+pub mod config;
+mod wire;
+
+#[cfg(feature = "dns")]
+mod claim;
+#[cfg(feature = "dns")]
+mod client;
+#[cfg(feature = "dns")]
+mod fault;
+#[cfg(feature = "dns")]
+mod lease;
+#[cfg(feature = "dns")]
+mod registrar;
+#[cfg(feature = "dns")]
+mod status;
+
+#[cfg(feature = "dns")]
+pub use registrar::run;
+#[cfg(feature = "dns")]
+pub use status::{DnsStatus, RecordStatus, status};
+pub use wire::key::{Algorithm, Key};
+pub use wire::name::DnsName;
+
+/// Variables that hold a secret, which the app must not inherit.
+pub const SECRETS: &[&str] = &["DNS_TSIG_KEY"];
+
+/// Parses any bytes.
+#[cfg(all(feature = "dns", any(test, fuzzing)))]
+pub(crate) fn fuzz(data: &[u8]) {
+    use domain::base::Rtype;
+    use wire::{name, tsig, update};
+    let text = String::from_utf8_lossy(data);
+    let (_, _) = (Key::parse(&text), Key::parse_file(&text));
+    let lease = lease::Lease::parse(data);
+    if let Some(lease) = lease {
+        assert!(lease::Lease::parse(&lease.text()).is_some(), "{}", text);
+    }
+    let _ = lease::holder(data);
+    if let Ok(name) = name::owner("lb.example.", None) {
+        for rtype in [Rtype::A, Rtype::AAAA, Rtype::TXT, Rtype::PTR, Rtype::SRV] {
+            let _ = update::records(data, &name, rtype);
+        }
+    }
+    let _ = update::soa(data);
+    if let Ok(key) = Key::parse("hmac-sha256:key:c2VjcmV0c2VjcmV0c2VjcmV0") {
+        assert!(tsig::verify(data, &key, &[0; 32], 0).is_err(), "forged");
+    }
+}
