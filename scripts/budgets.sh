@@ -99,16 +99,12 @@ start() {
 }
 
 OUT=$out/hello scripts/build.sh hello >/dev/null
-all=$(build all "dns tls")
-no_tls=$(build no-tls dns)
-no_dns=$(build no-dns tls)
-none=$(build none none)
+all=$(build all tls)
+no_tls=$(build no-tls none)
 
 row "size, with everything" "$all" bytes 2100000
 row "size, without TLS" "$no_tls" bytes 1300000
 row "  of which TLS" "$((all - no_tls))" bytes
-row "  of which DNS and TSIG" "$((all - no_dns))" bytes
-row "  of which the rest: init, HAProxy, names, log" "$none" bytes
 hold "$out/all/berth"
 row "anonymous memory while holding a slot" "$anon" kB 160
 # 1.7 MB, and room for which pages of the file the kernel happens to map.

@@ -27,7 +27,6 @@ pub const SURFACES: &[Surface] = &[
     ("readiness", readiness, seeds!["readiness/http", "readiness/notify"]),
     ("environment", environment, seeds!["environment/all"]),
     ("resolver", resolver, seeds!["resolver/files", "resolver/answer", "resolver/alias"]),
-    #[cfg(feature = "dns")]
     ("dns", dns, seeds!["dns/soa", "dns/signed", "dns/key", "dns/lease"]),
 ];
 
@@ -106,7 +105,6 @@ pub fn resolver(data: &[u8]) {
 }
 
 /// What a server may answer to updates, and key files may hold.
-#[cfg(feature = "dns")]
 pub fn dns(data: &[u8]) {
     crate::registers::dns::fuzz(data);
 }

@@ -1,6 +1,5 @@
 //! The built binary in DNS, as users run it.
 
-#![cfg(feature = "dns")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

@@ -1,6 +1,5 @@
 //! Registration in DNS with servers that refuse, hang, lie or are away.
 
-#![cfg(feature = "dns")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

@@ -1,6 +1,5 @@
 //! Registration in DNS on another server than BIND: Knot DNS.
 
-#![cfg(feature = "dns")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;

@@ -8,9 +8,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Target};
 use crate::net::resolve::Resolver;
-#[cfg(feature = "dns")]
 use crate::registers::Identity;
-#[cfg(feature = "dns")]
 use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
@@ -22,7 +20,6 @@ pub struct Status {
     /// One for each load balancer.
     pub haproxy: Vec<SlotStatus>,
     /// The records in DNS, when `DNS_SERVER` or `DNS_ZONE` is set.
-    #[cfg(feature = "dns")]
     pub dns: Option<DnsStatus>,
     /// Whether the container is registered wherever it should be.
     pub registered: bool,
@@ -64,7 +61,6 @@ pub async fn ask(config: &Config, resolver: &Resolver) -> Status {
         status.haproxy = at_once(asked).await.into_iter().flatten().collect();
         status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
     }
-    #[cfg(feature = "dns")]
     if let Some(dns) = &config.dns {
         let slot = status.haproxy.first();
         let endpoint = slot.and_then(|slot| slot.address);
@@ -163,7 +159,6 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[cfg(feature = "dns")]
         if let Some(dns) = &self.dns {
             self.write_haproxy(f)?;
             return write_dns(f, dns);
@@ -206,7 +201,6 @@ impl Status {
     }
 }
 
-#[cfg(feature = "dns")]
 fn write_dns(f: &mut fmt::Formatter<'_>, dns: &DnsStatus) -> fmt::Result {
     let mut rows = vec![["DNS", "TYPE", "TTL", "DATA", "MINE"].map(str::to_owned)];
     for record in &dns.records {

@@ -21,7 +21,6 @@ use crate::init::signals::{Received, Signal, Signals};
 use crate::init::spawn::SpawnError;
 use crate::init::supervisor::{self, Pid, SpawnOptions, Supervisor};
 use crate::net::resolve::Resolver;
-#[cfg(feature = "dns")]
 use crate::registers::dns;
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::fleet;
@@ -177,7 +176,6 @@ impl<'a> Container<'a> {
                 });
             }
         }
-        #[cfg(feature = "dns")]
         if let Some(dns) = &config.dns {
             let dns = Arc::new(dns.clone());
             let channels = channels.named("dns");

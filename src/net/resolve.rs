@@ -4,11 +4,6 @@
 //! As the C library does it: IP literals, then the hosts file, then the servers of resolv.conf with
 //! its search list. Both files are read anew for every name, since they change while we run.
 
-#![cfg_attr(
-    not(feature = "dns"),
-    allow(dead_code, unused_imports, reason = "registration in DNS uses the rest")
-)]
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,29 +1,15 @@
 //! Registration in DNS by RFC 2136 updates.
 
-#![cfg_attr(
-    not(feature = "dns"),
-    allow(dead_code, unused_imports, reason = "registration in DNS uses the rest")
-)]
-
+mod claim;
+mod client;
 pub mod config;
+mod fault;
+mod lease;
+mod registrar;
+mod status;
 mod wire;
 
-#[cfg(feature = "dns")]
-mod claim;
-#[cfg(feature = "dns")]
-mod client;
-#[cfg(feature = "dns")]
-mod fault;
-#[cfg(feature = "dns")]
-mod lease;
-#[cfg(feature = "dns")]
-mod registrar;
-#[cfg(feature = "dns")]
-mod status;
-
-#[cfg(feature = "dns")]
 pub use registrar::run;
-#[cfg(feature = "dns")]
 pub use status::{DnsStatus, RecordStatus, status};
 pub use wire::key::{Algorithm, Key};
 pub use wire::name::DnsName;
@@ -32,7 +18,7 @@ pub use wire::name::DnsName;
 pub const SECRETS: &[&str] = &["DNS_TSIG_KEY"];
 
 /// Parses any bytes.
-#[cfg(all(feature = "dns", any(test, fuzzing)))]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(data: &[u8]) {
     use domain::base::Rtype;
     use wire::{name, tsig, update};

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 pub mod agent;
 pub mod bind;
-#[cfg(feature = "dns")]
 pub mod container;
 pub mod control;
 pub mod crowd;

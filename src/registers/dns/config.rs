@@ -109,9 +109,6 @@ impl DnsConfig {
             );
             return None;
         }
-        if !cfg!(feature = "dns") {
-            env.problem("DNS_SERVER", "is set, but this build has no DNS registration");
-        }
         let name = name?;
         let srv = service.and_then(|service| {
             let owner = name::below(&service, &name);

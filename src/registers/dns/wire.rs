@@ -2,7 +2,5 @@
 
 pub(crate) mod key;
 pub(crate) mod name;
-#[cfg(feature = "dns")]
 pub(crate) mod tsig;
-#[cfg(feature = "dns")]
 pub(crate) mod update;
