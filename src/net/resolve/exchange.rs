@@ -5,10 +5,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use domain::base::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
+use tokio_stream::StreamExt;
+use tokio_util::codec::{Encoder, FramedRead, LengthDelimitedCodec};
 
 use crate::net::connect;
 
@@ -97,18 +100,21 @@ pub(crate) async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
 
 async fn over_stream(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = connect::connect(server).await?;
-    let length = u16::try_from(request.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut framed = Vec::with_capacity(2 + request.len());
-    framed.extend(length.to_be_bytes());
-    framed.extend(request);
+    let (mut codec, mut framed) = (framing(), BytesMut::new());
+    codec.encode(Bytes::copy_from_slice(request), &mut framed)?;
     stream.write_all(&framed).await?;
-    let length = stream.read_u16().await?;
-    let mut answer = vec![0; length.into()];
-    stream.read_exact(&mut answer).await?;
+    let answer = FramedRead::new(stream, codec).next().await;
+    let answer = answer.ok_or(io::ErrorKind::UnexpectedEof)??;
     if answers(&answer, request) {
-        return Ok(answer);
+        return Ok(answer.into());
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "its answer belongs to another question"))
+}
+
+/// Two octets of length before each message (RFC 1035 section 4.2.2).
+fn framing() -> LengthDelimitedCodec {
+    let longest = usize::from(u16::MAX);
+    LengthDelimitedCodec::builder().length_field_type::<u16>().max_frame_length(longest).new_codec()
 }
 
 /// Whether `answer` is one to `request`: same identifier, operation and question. Some servers leave
