@@ -11,11 +11,11 @@ use domain::base::iana::{Opcode, Rcode, Rtype};
 use super::config::DnsConfig;
 use super::fault::Fault;
 use super::wire::name::DnsName;
-use super::wire::tsig::{self, TsigFault};
+use super::wire::tsig::{self, Request, TsigFault};
 use super::wire::update::{self, Data, Update};
 use crate::config::Target;
 use crate::net::random;
-use crate::net::resolve::{Resolver, connected, exchange, exchange_by_tcp, question, truncated};
+use crate::net::resolve::{Resolver, connected, exchange, exchange_by_tcp, truncated};
 
 /// UDP is tried this often, each time longer, before TCP gets its turn: a firewall may let only one
 /// of them through.
@@ -98,7 +98,7 @@ impl Dns for Client {
 
     fn zone_of<'a>(&'a mut self, name: &'a DnsName) -> Answer<'a, DnsName> {
         Box::pin(async {
-            let (server, answer) = self.ask(&question(name, Rtype::SOA, id())).await?;
+            let (server, answer) = self.ask_for(name, Rtype::SOA).await?;
             let found = update::soa(&answer).filter(|_| is_authoritative(&answer));
             let (zone, _) = found.ok_or_else(|| Fault::NotAuthoritative(server, name.clone()))?;
             Ok(zone)
@@ -107,7 +107,7 @@ impl Dns for Client {
 
     fn query<'a>(&'a mut self, name: &'a DnsName, rtype: Rtype) -> Answer<'a, Vec<(u32, Data)>> {
         Box::pin(async move {
-            let (server, answer) = self.ask(&question(name, rtype, id())).await?;
+            let (server, answer) = self.ask_for(name, rtype).await?;
             if !is_authoritative(&answer) {
                 return Err(Fault::NotAuthoritative(server, name.clone()));
             }
@@ -137,9 +137,18 @@ impl Client {
         Self { config, resolver, servers: Vec::new(), good: 0 }
     }
 
+    async fn ask_for(
+        &mut self,
+        name: &DnsName,
+        rtype: Rtype,
+    ) -> Result<(SocketAddr, Vec<u8>), Fault> {
+        let question = update::question(name, rtype, id());
+        self.ask(&question.ok_or_else(|| Fault::TooMany(name.clone()))?).await
+    }
+
     /// Asks the servers in turn, beginning with the one that answered last. When none will have
     /// it, the trouble of the first counts, and all are looked up again the next time.
-    async fn ask(&mut self, request: &[u8]) -> Result<(SocketAddr, Vec<u8>), Fault> {
+    async fn ask(&mut self, request: &Request) -> Result<(SocketAddr, Vec<u8>), Fault> {
         self.server().await?;
         let mut trouble = None;
         for turn in 0..self.servers.len() {
@@ -157,15 +166,20 @@ impl Client {
         Err(trouble.unwrap_or_else(no_address))
     }
 
-    async fn ask_one(&self, server: SocketAddr, request: &[u8]) -> Result<Vec<u8>, Fault> {
-        let mut request = request.to_vec();
-        let update = Message::from_slice(&request)
-            .is_ok_and(|request| request.header().opcode() == Opcode::UPDATE);
-        let key = self.config.key.as_ref();
-        let mac = key.map(|key| tsig::sign(&mut request, key, now()));
-        let verify = |answer: &[u8]| match (key, &mac) {
-            (Some(key), Some(mac)) => tsig::verify(answer, key, mac, now()),
-            _ => Ok(()),
+    async fn ask_one(&self, server: SocketAddr, request: &Request) -> Result<Vec<u8>, Fault> {
+        let mut request = request.clone();
+        let update = request.header().opcode() == Opcode::UPDATE;
+        let signed = match &self.config.key {
+            Some(key) => Some(
+                tsig::sign(&mut request, key, now())
+                    .ok_or_else(|| Fault::TooMany(self.config.name.clone()))?,
+            ),
+            None => None,
+        };
+        let request = request.finish();
+        let verify = |answer: &[u8]| match &signed {
+            Some(signed) => tsig::verify(answer, signed, now()),
+            None => Ok(()),
         };
         let good = |answer: &[u8]| verify(answer).is_ok();
         let mut answer = Err(std::io::ErrorKind::TimedOut.into());

@@ -18,7 +18,7 @@ const LONGEST_KEY_FILE: u64 = 64 * 1024;
 const SLOT: &str = "{slot}";
 
 /// Where and what to register in DNS.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct DnsConfig {
     /// Servers of one zone, in the order in which they are tried; none = the zone's primary, which
     /// its SOA record names.

@@ -3,61 +3,27 @@
 use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
+use std::sync::Arc;
 
+use domain::base::name::ToName;
+use domain::tsig::{self, Algorithm, AlgorithmError};
 use domain::utils::base64;
 
-use super::name::{self, DnsName};
+use super::name;
 
 /// What is accepted, for messages.
 const ALGORITHMS: &str = "hmac-sha256, hmac-sha384 or hmac-sha512";
 
-/// A key shared with the server (RFC 8945). Its secret never shows in its `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+/// A key shared with the server (RFC 8945). Its secret never shows in its `Debug`, and can no longer be
+/// read out of it.
+#[derive(Clone)]
 pub struct Key {
-    pub(crate) name: DnsName,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) secret: Vec<u8>,
+    pub(crate) tsig: Arc<tsig::Key>,
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({}, {}, redacted)", self.name, self.algorithm.name())
-    }
-}
-
-/// A message authentication code that is still considered safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// HMAC with SHA-256.
-    Sha256,
-    /// HMAC with SHA-384.
-    Sha384,
-    /// HMAC with SHA-512.
-    Sha512,
-}
-
-impl Algorithm {
-    /// Its name in the registry of TSIG algorithms (RFC 8945 section 6).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sha256 => "hmac-sha256",
-            Self::Sha384 => "hmac-sha384",
-            Self::Sha512 => "hmac-sha512",
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let lower = text.trim_end_matches('.').to_ascii_lowercase();
-        if lower.starts_with("hmac-md5") || lower == "hmac-sha1" || lower == "hmac-sha224" {
-            return Err(format!(
-                "has a key for {lower}, which is too weak: expected {ALGORITHMS} \
-                 (tsig-keygen -a hmac-sha256 NAME makes one)"
-            ));
-        }
-        [Self::Sha256, Self::Sha384, Self::Sha512]
-            .into_iter()
-            .find(|algorithm| algorithm.name() == lower)
-            .ok_or_else(|| format!("has a key for an unknown algorithm, expected {ALGORITHMS}"))
+        write!(f, "Key({}, {}, redacted)", self.tsig.name(), self.tsig.algorithm())
     }
 }
 
@@ -100,14 +66,31 @@ impl Key {
     }
 
     fn new(algorithm: &str, key_name: &str, secret: &str) -> Result<Self, String> {
-        let algorithm = Algorithm::parse(algorithm)?;
+        let algorithm = self::algorithm(algorithm)?;
         let name = name::zone(key_name).map_err(|why| format!("has a key whose name {why}"))?;
         let secret = base64::decode::<Vec<u8>>(secret)
             .ok()
             .filter(|secret| !secret.is_empty())
             .ok_or("has a key whose secret is not valid base64")?;
-        Ok(Self { name, algorithm, secret })
+        let unusable = |error: &dyn fmt::Display| format!("has a key that cannot be used: {error}");
+        let name = name.try_to_name().map_err(|error| unusable(&error))?;
+        let key = tsig::Key::new(algorithm, &secret, name, None, None);
+        let tsig = Arc::new(key.map_err(|error| unusable(&error))?);
+        Ok(Self { tsig })
     }
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let lower = text.trim_end_matches('.').to_ascii_lowercase();
+    if lower.starts_with("hmac-md5") || lower == "hmac-sha1" || lower == "hmac-sha224" {
+        return Err(format!(
+            "has a key for {lower}, which is too weak: expected {ALGORITHMS} \
+             (tsig-keygen -a hmac-sha256 NAME makes one)"
+        ));
+    }
+    let unknown =
+        |_: AlgorithmError| format!("has a key for an unknown algorithm, expected {ALGORITHMS}");
+    lower.parse().map_err(unknown)
 }
 
 /// Words, quoted strings and punctuation of named.conf, without its comments.
@@ -179,9 +162,8 @@ mod tests {
             "# made by hand\n// or not\nkey berth-key. { /* any ; order */ secret c2VjcmV0c2VjcmV0c2VjcmV0;algorithm HMAC-SHA256;};",
         ] {
             let key = Key::parse_file(text).unwrap();
-            assert_eq!(key.name.to_string(), "berth-key");
-            assert_eq!(key.algorithm, Algorithm::Sha256);
-            assert_eq!(key.secret, b"secretsecretsecret");
+            assert_eq!(key.tsig.name().to_string(), "berth-key");
+            assert_eq!(key.tsig.algorithm(), Algorithm::Sha256);
         }
     }
 
@@ -189,7 +171,7 @@ mod tests {
     fn the_line_form() {
         for algorithm in ["hmac-sha256", "hmac-sha384", "HMAC-SHA512"] {
             let key = Key::parse(&format!("{algorithm}:berth-key:{SECRET}")).unwrap();
-            assert_eq!(key.algorithm.name(), algorithm.to_ascii_lowercase());
+            assert_eq!(key.tsig.algorithm().to_string(), algorithm.to_ascii_lowercase());
         }
     }
 

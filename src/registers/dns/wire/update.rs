@@ -8,6 +8,7 @@ use domain::base::{Message, MessageBuilder, ToName, Ttl, UnknownRecordData};
 use domain::rdata::{A, Aaaa, Ptr, Soa, Srv, Txt};
 
 use super::name::DnsName;
+use super::tsig::Request;
 
 /// What TCP carries, less the signature.
 const MAX_MESSAGE: usize = 65_535 - 1024;
@@ -123,8 +124,8 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// The message on the wire, unsigned; `None` when it would be longer than a message may be.
-    pub(crate) fn encode(&self, ttl: u32, id: u16) -> Option<Vec<u8>> {
+    /// The message, unsigned; `None` when it would be longer than a message may be.
+    pub(crate) fn encode(&self, ttl: u32, id: u16) -> Option<Request> {
         let mut message = MessageBuilder::new_vec();
         message.header_mut().set_id(id);
         message.header_mut().set_opcode(Opcode::UPDATE);
@@ -146,7 +147,7 @@ impl Update {
             let data = UnknownRecordData::from_octets(rr.data.rtype(), rr.data.rdata()).ok()?;
             message.push((&rr.owner, class, ttl, data)).ok()?;
         }
-        Some(message.finish()).filter(|message| message.len() < MAX_MESSAGE)
+        Some(message.additional()).filter(|message| message.as_slice().len() < MAX_MESSAGE)
     }
 }
 
@@ -161,6 +162,15 @@ impl Prerequisite {
                 .collect(),
         }
     }
+}
+
+/// A question for the records of one name and type, unsigned.
+pub(crate) fn question(name: &DnsName, rtype: Rtype, id: u16) -> Option<Request> {
+    let mut message = MessageBuilder::new_vec();
+    message.header_mut().set_id(id);
+    let mut message = message.question();
+    message.push((name, rtype)).ok()?;
+    Some(message.additional())
 }
 
 /// The records of one name and type in the answer section; `None` when the message is garbage.
@@ -208,7 +218,6 @@ fn data(record: &domain::base::ParsedRecord<'_, [u8]>) -> Option<Data> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::resolve::question;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -279,7 +288,7 @@ mod tests {
             [&owner[..], b"\0\x01\0\x01\0\0\0\x1e\0\x04\x0a\0\0\x05"].concat(),
             [&owner[..], b"\0\x01\0\xfe\0\0\0\0\0\x04\x0a\0\0\x05"].concat(),
         ];
-        assert_eq!(update.encode(30, 0x1234).unwrap(), wire.concat());
+        assert_eq!(update.encode(30, 0x1234).unwrap().finish(), wire.concat());
     }
 
     #[test]
@@ -287,7 +296,7 @@ mod tests {
         let texts = (0..600_u32).map(|n| [&n.to_be_bytes()[..], &[b'x'; 200]].concat()).collect();
         let prerequisites = vec![Prerequisite::ExactlyTxt(name("z"), texts)];
         let update = Update { zone: name("z"), prerequisites, changes: Vec::new() };
-        assert_eq!(update.encode(30, 1), None);
+        assert!(update.encode(30, 1).is_none());
     }
 
     proptest! {
@@ -315,7 +324,8 @@ mod tests {
     #[test]
     fn a_question_is_not_an_answer() {
         let owner = name("webapp.example.com");
-        assert_eq!(records(&question(&owner, Rtype::A, 1), &owner, Rtype::A), Some(Vec::new()));
-        assert_eq!(soa(&question(&owner, Rtype::SOA, 1)), None);
+        let question = |rtype| question(&owner, rtype, 1).unwrap().finish();
+        assert_eq!(records(&question(Rtype::A), &owner, Rtype::A), Some(Vec::new()));
+        assert_eq!(soa(&question(Rtype::SOA)), None);
     }
 }
