@@ -12,11 +12,12 @@ use crate::cli::arguments::{Format, Request};
 use crate::config::Config;
 use crate::init::exit;
 use crate::init::inherited::Inherited;
+use crate::init::plain;
 use crate::init::secret;
 use crate::init::supervisor::SpawnOptions;
 use crate::net::resolve::Resolver;
 use crate::registers::dns::SECRETS;
-use crate::{container, init, log};
+use crate::{container, log};
 
 /// Does what the command line asks for and returns the exit code to leave with.
 pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
@@ -51,7 +52,7 @@ fn wrap(command: &[OsString], inherited: Inherited, config: &Config) -> u8 {
     let code = match config.registers() {
         true => container::run::run(command, inherited, options, config),
         false => {
-            init::run(command, inherited, options, config.app.stop_timeout, &config.app.exit_remap)
+            plain::run(command, inherited, options, config.app.stop_timeout, &config.app.exit_remap)
         }
     };
     code.unwrap_or_else(|error| fail(&error, error.code()))

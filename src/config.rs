@@ -20,7 +20,7 @@ pub use value::{LogFormat, ReadyCheck, Target};
 pub use variables::{VARIABLES, Variable};
 
 use crate::init::exit::ExitRemap;
-use crate::init::signals::SignalRewrite;
+use crate::init::signal::SignalRewrite;
 use crate::registers::dns::config::DnsConfig;
 use crate::registers::haproxy::Tls;
 

@@ -14,12 +14,14 @@ use tracing::{debug, error, info, warn};
 use crate::config::{Config, ReadyCheck};
 use crate::container::lifecycle::{Action, Event, Lifecycle, Limits};
 use crate::container::readiness::{self, NotifySocket, ProbeRequest};
-use crate::init;
+use crate::init::Pid;
 use crate::init::exit::Ended;
 use crate::init::inherited::Inherited;
-use crate::init::signals::{Received, Signal, Signals};
+use crate::init::plain;
+use crate::init::signal::{Received, Signal};
+use crate::init::signals::Signals;
 use crate::init::spawn::SpawnError;
-use crate::init::supervisor::{self, Pid, SpawnOptions, Supervisor};
+use crate::init::supervisor::{self, SpawnOptions, Supervisor};
 use crate::net::resolve::Resolver;
 use crate::registers::dns;
 use crate::registers::haproxy::Settings;
@@ -47,7 +49,7 @@ pub fn run(
         error!("a bug in berth: the app runs on, but is not registered any more");
         None
     });
-    let ended = ended.unwrap_or_else(|| init::supervise(&mut supervisor, config.app.stop_timeout));
+    let ended = ended.unwrap_or_else(|| plain::supervise(&mut supervisor, config.app.stop_timeout));
     supervisor.finish();
     Ok(config.app.exit_remap.apply(ended.code()))
 }

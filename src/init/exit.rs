@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::init::signals::Signal;
+use crate::init::signal::Signal;
 
 /// EX_USAGE of sysexits.h: wrong arguments or configuration.
 pub const USAGE: u8 = 64;

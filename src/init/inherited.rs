@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::init::signals::{Signal, SignalSet};
+use crate::init::signal::{Signal, SignalSet};
 use crate::init::sys;
 
 /// Signal mask, ignored signals and descriptors as they were before Berth touched them. Berth

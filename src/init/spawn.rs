@@ -8,8 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::init::Pid;
 use crate::init::exit;
-use crate::init::sys::{self, Pid, Setup};
+use crate::init::sys::{self, Setup};
 
 /// Changes to the environment that Berth's children get: a value, or `None` to remove it.
 pub type Environment = Vec<(OsString, Option<OsString>)>;

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use crate::init::Pid;
 use crate::init::exit::Ended;
 use crate::init::inherited::Inherited;
-use crate::init::signals::{Received, Signal, SignalRewrite, SignalSet};
+use crate::init::signal::{Received, Signal, SignalRewrite, SignalSet};
 use crate::init::spawn::{self, Environment, SpawnError};
-pub use crate::init::sys::Pid;
 use crate::init::sys::{self, Change, Place, Setup, Target, Waited};
 use crate::init::terminal::{Home, Terminal};
 

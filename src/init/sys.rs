@@ -1,27 +1,35 @@
-//! The kernel's interface as safe functions: what the rest of the init is built on.
+//! The kernel's interface as safe functions: what nix does not wrap, or not well enough for an init.
 //!
-//! Signal sets go to the kernel as they are (64 bits): the C libraries hide the two or three signals
-//! that they use themselves, and a mask that passes through Berth must come out with every bit.
+//! - *Masks, pending sets, taking signals*: sets go to the kernel as they are (64 bits). The C
+//!   libraries, and nix with them, hide the two or three signals that they use themselves, and a mask
+//!   that passes through Berth must come out with every bit.
+//! - *Sending and receiving*: nix's `Signal` ends at 31; real-time signals are forwarded too.
+//! - *Waiting*: nix answers a death by a real-time signal with EINVAL, after having reaped it.
+//! - *Dispositions, two requests to a terminal, descriptors by number*: nix has them as unsafe
+//!   functions, or only with a signal handler at hand.
+//!
 //! Every return value that is dropped here belongs to a call whose failure has no remedy (a process
 //! that is gone, a terminal that was hung up).
 #![allow(unsafe_code, reason = "the kernel's interface; each block says why it is sound")]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::ptr::null;
 use std::time::Duration;
 
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::stat::Mode;
+use nix::unistd::{self, setpgid, setsid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::init::Pid;
 use crate::init::exit::Ended;
-use crate::init::signals::{Received, Signal, SignalSet};
-
-/// The kernel's name for a process.
-pub type Pid = libc::pid_t;
+use crate::init::signal::{Received, Signal, SignalSet};
 
 /// Standard input, output and error: always open, see [`occupy_closed_stdio`].
 // SAFETY: Berth never closes them.
@@ -199,34 +207,28 @@ fn change(status: i32) -> Change {
 
 /// Orphaned descendants become our children, as they do for PID 1.
 pub(crate) fn become_subreaper() {
-    // SAFETY: takes integers.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
 /// Our own process group; 0 when it lies outside our PID namespace.
 pub(crate) fn own_group() -> Pid {
-    // SAFETY: no arguments.
-    unsafe { libc::getpgrp() }
+    unistd::getpgrp().as_raw()
 }
 
 /// Whether we lead our session.
 pub(crate) fn leads_session() -> bool {
-    // SAFETY: takes an integer.
-    unsafe { libc::getsid(0) == libc::getpid() }
+    unistd::getsid(None) == Ok(unistd::getpid())
 }
 
 /// The foreground process group of our controlling terminal; `None` when `tty` is not that.
 pub(crate) fn foreground(tty: impl AsFd) -> Option<Pid> {
-    // SAFETY: takes a descriptor that the caller holds.
-    let group = unsafe { libc::tcgetpgrp(tty.as_fd().as_raw_fd()) };
-    (group >= 0).then_some(group)
+    unistd::tcgetpgrp(tty).map(unistd::Pid::as_raw).ok()
 }
 
 /// Makes a process group the foreground of our controlling terminal. Not stopped by TTOU, which is
 /// blocked.
 pub(crate) fn set_foreground(tty: impl AsFd, group: Pid) {
-    // SAFETY: takes a descriptor that the caller holds.
-    unsafe { libc::tcsetpgrp(tty.as_fd().as_raw_fd(), group) };
+    let _ = unistd::tcsetpgrp(tty, unistd::Pid::from_raw(group));
 }
 
 /// Gives up the controlling terminal. When we lead its session, the foreground group gets HUP and
@@ -240,13 +242,9 @@ pub(crate) fn give_up_terminal(tty: impl AsFd) {
 /// there. What occupies them (a path descriptor) fails reads and writes as a closed one does, and
 /// is gone after exec: the app sees them closed, as given.
 pub(crate) fn occupy_closed_stdio() {
-    for fd in 0..=2 {
-        // SAFETY: takes integers and a C string literal.
-        unsafe {
-            if libc::fcntl(fd, libc::F_GETFD) < 0 {
-                libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
-            }
-        }
+    for _ in (0..=2).filter(|fd| !is_open(*fd)) {
+        let _ =
+            open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map(OwnedFd::into_raw_fd);
     }
 }
 
@@ -259,11 +257,14 @@ pub(crate) fn open_descriptors() -> Vec<OwnedFd> {
         // Without /proc: as far as people number descriptors by hand.
         Err(_) => (0..=255).collect(),
     };
+    let open = listed.into_iter().filter(|fd| *fd > 2 && is_open(*fd));
     // SAFETY: they are open (which the listing's own is no longer), and nobody here owns them.
-    let owned = |fd: i32| unsafe {
-        (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| OwnedFd::from_raw_fd(fd))
-    };
-    listed.into_iter().filter(|fd| *fd > 2).filter_map(owned).collect()
+    open.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+}
+
+fn is_open(fd: i32) -> bool {
+    // SAFETY: takes integers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
 /// How a child process starts.
@@ -300,15 +301,15 @@ pub(crate) fn spawn(command: &mut Command, setup: &Setup<'_>) -> io::Result<Chil
         Place::Group(tty) => (false, tty.map(|tty| tty.as_raw_fd())),
     };
     let prepare = move || {
-        // SAFETY: system calls on integers; `tty` is open, as `setup` borrows it in the parent.
-        unsafe {
-            if session {
-                check(libc::setsid().into())?;
-                tty.map(|tty| libc::ioctl(tty, libc::TIOCSCTTY, 0));
-            } else {
-                check(libc::setpgid(0, 0).into())?;
-                tty.map(|tty| libc::tcsetpgrp(tty, libc::getpid()));
-            }
+        // SAFETY: `tty` is open, as `setup` borrows it in the parent.
+        let tty = tty.map(|tty| unsafe { BorrowedFd::borrow_raw(tty) });
+        if session {
+            setsid()?;
+            // SAFETY: takes integers.
+            tty.map(|tty| unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, 0) });
+        } else {
+            setpgid(unistd::Pid::from_raw(0), unistd::Pid::from_raw(0))?;
+            tty.map(|tty| unistd::tcsetpgrp(tty, unistd::getpid()));
         }
         set_ignored(Signal::CHLD, child_ignored);
         set_ignored(Signal::PIPE, pipe_ignored);
@@ -333,18 +334,13 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 
 /// Whether a line can be written to `fd` without waiting.
 pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> bool {
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-    // SAFETY: one entry, and a count of one.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready == 1 && poll.revents & libc::POLLOUT != 0
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    nix::poll::poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
 }
 
 /// The host's name (gethostname(2)); `None` when it is not text.
 pub(crate) fn host_name() -> Option<String> {
-    let mut buffer = [0_u8; 65];
-    // SAFETY: the kernel writes at most as many bytes as it is told there are.
-    let status = unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len()) };
-    let end = buffer.iter().position(|byte| *byte == 0)?;
-    let name = std::str::from_utf8(buffer.get(..end)?).ok()?;
-    (status == 0 && !name.is_empty()).then(|| name.to_owned())
+    let name = unistd::gethostname().ok()?.into_string().ok()?;
+    Some(name).filter(|name| !name.is_empty())
 }

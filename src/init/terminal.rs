@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use crate::init::signals::{Signal, SignalSet};
-use crate::init::sys::{self, Pid, Place};
+use crate::init::Pid;
+use crate::init::signal::{Signal, SignalSet};
+use crate::init::sys::{self, Place};
 
 /// Where the app lives.
 #[derive(Debug)]

@@ -1,0 +1,53 @@
+//! The plain init: all that Berth is when there is nothing to register with.
+//!
+//! No runtime and no descriptor of its own: a loop over the signals that arrive.
+
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+use crate::init::exit::{Ended, ExitRemap};
+use crate::init::inherited::Inherited;
+use crate::init::signals;
+use crate::init::spawn::SpawnError;
+use crate::init::supervisor::{SpawnOptions, Supervisor};
+
+/// Runs the app and returns the exit code to leave with.
+///
+/// # Errors
+/// When the app cannot be started.
+pub fn run(
+    command: &[OsString],
+    inherited: Inherited,
+    options: SpawnOptions,
+    stop_timeout: Duration,
+    exit_remap: &ExitRemap,
+) -> Result<u8, SpawnError> {
+    let mut supervisor = Supervisor::start(command, inherited, options)?;
+    let ended = supervise(&mut supervisor, stop_timeout);
+    supervisor.finish();
+    Ok(exit_remap.apply(ended.code()))
+}
+
+/// Forwards signals until the app ends, if it has not yet. It is killed `stop_timeout` after the
+/// first stop signal; zero = never.
+pub fn supervise(supervisor: &mut Supervisor, stop_timeout: Duration) -> Ended {
+    let mut kill_at = None;
+    let mut stopping = stop_timeout.is_zero();
+    loop {
+        // Before the first signal too: another loop may have broken off with news unread.
+        supervisor.reap();
+        if let Some(ended) = supervisor.ended() {
+            return ended;
+        }
+        let Some(received) = signals::wait(kill_at) else {
+            supervisor.kill();
+            kill_at = None;
+            continue;
+        };
+        supervisor.forward(received);
+        if received.is_stop() && !stopping {
+            stopping = true;
+            kill_at = Some(Instant::now() + stop_timeout);
+        }
+    }
+}
