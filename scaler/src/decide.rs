@@ -1,6 +1,7 @@
 //! The one decision: a policy, what is seen, what is remembered and the time; no clock, no I/O.
 
 mod demand;
+mod forecast;
 mod hints;
 mod pace;
 mod reason;
@@ -13,6 +14,7 @@ use hints::Hints;
 use pace::Pace;
 use reason::Reason;
 use serde::Serialize;
+use std::time::Duration;
 
 /// What to do now, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,6 +99,15 @@ pub enum Limited {
         /// What is wrong with it.
         why: String,
     },
+    /// What is spare has not idled long enough.
+    Idle {
+        /// Replicas that are spare.
+        spare: u32,
+        /// For how long they have idled, in seconds of the whole fleet.
+        secs: u64,
+        /// How long they may.
+        of_secs: u64,
+    },
     /// The stabilization window still holds another recommendation.
     Window {
         /// The direction held back.
@@ -170,7 +181,7 @@ pub fn decide(
     let alive = replicas.alive();
     let lost = if policy.actions.availability() { replicas.stopped } else { 0 };
     let bounds = Bounds::at(policy, now);
-    let demand = demand::assess(policy, &seen.readings, replicas, &mut memory.trends, now);
+    let demand = demand::assess(policy, &seen.readings, replicas, &mut memory, now);
     let mut limited_by = Vec::new();
 
     // What the metrics wish for, as replicas alive: unhealthy ones stay on top of the capacity.
@@ -183,15 +194,17 @@ pub fn decide(
         limited_by.extend(demand.blind());
     }
     let mut hints = Hints::sort(policy, &seen.hints, &bounds, alive, now);
-    hints.agree(policy, &memory, &demand, tracked, now);
+    hints.agree(policy, &memory, &demand, tracked.map(|_| demand.least + replicas.unhealthy), now);
     let ordered = hints.up_to.max(alive.saturating_add(lost));
     let wish = if ordered > alive { signal.max(ordered) } else { signal };
     let want = bounds.clip(wish, &mut limited_by);
     if agreed || want > alive {
-        memory.recommend(policy, want, alive, now);
+        let keep = demand.want.map_or(wish, |_| wish.max(demand.keep + replicas.unhealthy));
+        memory.recommend(policy, (want, bounds.clamp(keep)), alive, now);
     }
 
-    let mut pace = Pace { policy, memory: &memory, alive, now, limited_by };
+    let idled = idle(policy, &mut memory, &demand, agreed.then_some(want), alive, now);
+    let mut pace = Pace { policy, memory: &memory, alive, now, idled, limited_by };
     let steered = pace.up_window(signal.min(want)).max(hints.up_to);
     let restored = pace.restore(lost);
     let up = pace.limit(Direction::Up, steered).max(restored).clamp(bounds.min, bounds.max);
@@ -207,6 +220,7 @@ pub fn decide(
     let limited_by = pace.limited_by;
     if to != alive {
         memory.acts.push(Act { at: now, from: alive, to });
+        memory.idle = 0.0;
     }
     if let Some(base) = &mut memory.base {
         // Only what alerts added or took is kept beyond the schedule.
@@ -266,13 +280,17 @@ impl Bounds {
         Self { min, max, scheduled, min_scheduled, max_scheduled }
     }
 
+    fn clamp(&self, wish: u32) -> u32 {
+        wish.clamp(self.min, self.max)
+    }
+
     fn clip(&self, wish: u32, limited_by: &mut Vec<Limited>) -> u32 {
         if wish < self.min {
             limited_by.push(Limited::Min { min: self.min, scheduled: self.min_scheduled });
         } else if wish > self.max {
             limited_by.push(Limited::Max { max: self.max, scheduled: self.max_scheduled });
         }
-        wish.clamp(self.min, self.max)
+        self.clamp(wish)
     }
 }
 
@@ -288,6 +306,24 @@ fn baseline(policy: &Policy, memory: &mut History, bounds: &Bounds, alive: u32) 
         memory.base = None;
     }
     memory.base
+}
+
+/// For how long what is spare has idled; `None` where it need not. Blind, nothing is counted.
+fn idle(
+    policy: &Policy,
+    memory: &mut History,
+    demand: &demand::Demand<'_>,
+    want: Option<u32>,
+    alive: u32,
+    now: Timestamp,
+) -> Option<Duration> {
+    let Some(want) = want.filter(|_| demand.may_idle()) else {
+        memory.idle_at = Some(now);
+        return None;
+    };
+    let keep = memory.peak().unwrap_or(alive).max(want).min(alive);
+    let idled = memory.idle(alive - keep, alive, now);
+    (!policy.down.idle.is_zero()).then_some(idled)
 }
 
 fn action(replicas: Replicas, lost: u32, to: u32) -> Move {

@@ -1,6 +1,10 @@
 //! What decisions need to remember, and nothing else: it is stored after every decision, so that
 //! windows, limits and cool-downs go on over a restart.
 
+mod trend;
+
+pub use trend::Trend;
+
 use crate::policy::{Direction, Policy};
 use crate::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,6 +28,10 @@ pub struct History {
     pub trends: Vec<Trend>,
     /// What a policy without metrics goes back to when its schedule ends.
     pub base: Option<u32>,
+    /// How long the spare replicas have idled, in seconds of the whole fleet.
+    pub idle: f64,
+    /// Up to when `idle` counts.
+    pub idle_at: Option<Timestamp>,
 }
 
 /// What a policy wanted at a moment, within min and max, before windows and limits.
@@ -86,8 +94,15 @@ impl History {
         self.trends.retain(|t| policy.metrics.iter().any(|m| m.name == t.metric));
     }
 
-    /// Takes in a recommendation. `alive` stands for the time before the very first one.
-    pub(crate) fn recommend(&mut self, policy: &Policy, want: u32, alive: u32, now: Timestamp) {
+    /// Takes in what is wanted and what is worth keeping. `alive` stands for the time before the very
+    /// first one.
+    pub(crate) fn recommend(
+        &mut self,
+        policy: &Policy,
+        (want, keep): (u32, u32),
+        alive: u32,
+        now: Timestamp,
+    ) {
         let before = match self.peaks.last() {
             None => Some(alive),
             Some(last) if now.since(last.at) > GAP => Some(last.want),
@@ -98,12 +113,46 @@ impl History {
         self.peaks.retain(|r| r.at >= now - down);
         self.dips.retain(|r| r.at >= now - up);
         let before = |window: Duration| before.filter(|_| !window.is_zero());
-        for want in before(down).into_iter().chain([want]) {
+        for want in before(down).into_iter().chain([keep]) {
             push(&mut self.peaks, at(want), |old| old.want <= want);
         }
         for want in before(up).into_iter().chain([want]) {
             push(&mut self.dips, at(want), |old| old.want >= want);
         }
+    }
+
+    /// Counts the time since the last look as idled by `spare` of `alive`; a gap counts as one look.
+    /// With none to spare it begins anew.
+    pub(crate) fn idle(&mut self, spare: u32, alive: u32, now: Timestamp) -> Duration {
+        let since = self.idle_at.replace(now).map_or(Duration::ZERO, |at| now.since(at).min(GAP));
+        self.idle = match spare {
+            0 => 0.0,
+            _ => self.idle + since.as_secs_f64() * f64::from(spare) / f64::from(alive.max(1)),
+        };
+        // A hair is what adding up many shares loses.
+        Duration::from_secs_f64(self.idle + 1e-6)
+    }
+
+    /// Replicas ordered and not serving yet by the policy's start time, oldest first: when each lot is
+    /// due, and how many. What was taken off again came off the newest.
+    pub(crate) fn pending(&self, start_time: Duration, now: Timestamp) -> Vec<(Timestamp, u32)> {
+        let mut lots: Vec<(Timestamp, u32)> = Vec::new();
+        for act in &self.acts {
+            if act.to > act.from {
+                lots.push((act.at + start_time, act.to - act.from));
+                continue;
+            }
+            let mut less = act.from - act.to;
+            while let Some((due, n)) = lots.pop() {
+                if due <= act.at || n > less {
+                    lots.push((due, n - if due <= act.at { 0 } else { less }));
+                    break;
+                }
+                less -= n;
+            }
+        }
+        lots.retain(|(due, _)| *due > now);
+        lots
     }
 
     /// The largest recommendation of the down window.
@@ -127,80 +176,4 @@ fn push(
         queue.pop();
     }
     queue.push(new);
-}
-
-/// A metric's level, slope and noise, from a fast and a slow moving average.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Trend {
-    /// The metric's name.
-    pub metric: String,
-    /// Time of the last reading taken in.
-    pub at: Timestamp,
-    /// The fast average, in the metric's unit.
-    pub fast: f64,
-    /// The slow average.
-    pub slow: f64,
-    /// The variance of readings around the fast average.
-    pub variance: f64,
-    /// Where the metric stands: the fast average, or a reading that noise alone does not explain.
-    pub level: f64,
-    /// Growth per second beyond what noise alone explains; never below 0.
-    pub growth: f64,
-}
-
-impl Trend {
-    /// The fast average's time constant, as a share of the slow one's.
-    const FAST: f64 = 1.0 / 24.0;
-    /// The variance's time constant, as a multiple of the slow one's.
-    const LASTING: f64 = 2.5;
-    /// Deviations above the average from which a reading counts as it is.
-    const JUMP: f64 = 2.0;
-    /// Deviations from which a slope is one.
-    const SIGNIFICANT: f64 = 4.0;
-    /// Deviations to which an outlier counts for the variance.
-    const OUTLIER: f64 = 3.0;
-    /// The least deviation, as a share of the average.
-    const LEAST: f64 = 0.01;
-    /// The deviation before anything is known of it, as a share of the first reading.
-    const FIRST: f64 = 0.05;
-
-    /// Begins with the first reading, level.
-    pub(crate) fn new(metric: &str, value: f64, at: Timestamp) -> Self {
-        Self {
-            metric: metric.to_owned(),
-            at,
-            fast: value,
-            slow: value,
-            variance: (value * Self::FIRST).powi(2),
-            level: value,
-            growth: 0.0,
-        }
-    }
-
-    /// Takes in a reading; one that is not newer than the last changes nothing. A moving average
-    /// with time constant τ trails a ramp by about τ, so two of them are apart by the slope times
-    /// the difference of their lags; noise alone sets them apart by its deviation times the square
-    /// root of half the fast one's weight.
-    pub(crate) fn update(&mut self, value: f64, at: Timestamp, window: Duration) {
-        let dt = at.secs_since(self.at);
-        if dt <= 0.0 {
-            return;
-        }
-        let tau = window.as_secs_f64().max(0.001);
-        let weight = |tau: f64| 1.0 - (-dt / tau).exp();
-        let lag = |weight: f64| dt * (1.0 - weight) / weight;
-        let (fast, slow) = (weight(tau * Self::FAST), weight(tau));
-        let deviation = self.variance.sqrt().max(self.fast * Self::LEAST);
-        let off = value - self.fast;
-        self.fast += fast * off;
-        self.slow += slow * (value - self.slow);
-        self.level = if off > Self::JUMP * deviation { value } else { self.fast };
-        let apart = lag(slow) - lag(fast);
-        let noise = Self::SIGNIFICANT * deviation * (fast / 2.0).sqrt();
-        let growth = if apart > 0.0 { (self.fast - self.slow - noise) / apart } else { 0.0 };
-        self.growth = growth.max(0.0);
-        let surprise = off.abs().min(Self::OUTLIER * deviation);
-        self.variance += weight(tau * Self::LASTING) * (surprise.powi(2) - self.variance);
-        self.at = at;
-    }
 }

@@ -32,6 +32,8 @@ pub struct Policy {
     pub actions: Actions,
     /// Signals; the one that asks for most wins.
     pub metrics: Vec<Metric>,
+    /// `headroom`: that of every metric which says nothing of its own.
+    pub headroom: Option<f64>,
     /// Rules for starting replicas.
     pub up: Rules,
     /// Rules for stopping replicas.
@@ -65,6 +67,7 @@ impl Policy {
             max,
             actions: Actions::default(),
             metrics: Vec::new(),
+            headroom: None,
             up: Rules::up(),
             down: Rules::down(),
             start_time: Duration::from_secs(20),
@@ -102,20 +105,8 @@ pub struct Metric {
 /// How a value becomes replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Law {
-    /// `target`: total demand ÷ what one replica should carry.
-    Target {
-        /// `target`: demand per replica, in the metric's own unit.
-        per_replica: f64,
-        /// `value = "total"` or `"average"`: what the source reports.
-        value: ValueOf,
-        /// `look_ahead`: how far growth is followed; zero takes each reading as it is.
-        look_ahead: Duration,
-        /// `slope_window`: over which time growth and noise are measured.
-        slope_window: Duration,
-        /// `activation`: at or below this value nothing is needed at all, which only matters with
-        /// `autoscale_min_instance = 0`.
-        activation: f64,
-    },
+    /// `target`: demand against what the replicas can carry.
+    Target(Target),
     /// `backlog_rate` and `catch_up`: work that waits. Its need is added to the largest need of
     /// the other metrics.
     Backlog {
@@ -128,21 +119,60 @@ pub enum Law {
     Steps(Vec<Step>),
 }
 
-impl Law {
-    /// Target tracking of a total with the default look-ahead for what takes `start_time` to start.
-    pub fn target(per_replica: f64, start_time: Duration) -> Self {
-        Law::Target {
+/// Target tracking: a demand, and what one replica should and can carry of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// `target`: demand per replica, in the metric's own unit.
+    pub per_replica: f64,
+    /// `value = "total"` or `"average"`: what the source reports.
+    pub value: ValueOf,
+    /// `look_ahead`: how far growth is followed; zero takes each reading as it is.
+    pub look_ahead: Duration,
+    /// `slope_window`: over which time growth and noise are measured.
+    pub slope_window: Duration,
+    /// `activation`: at or below this value nothing is needed at all, which only matters with
+    /// `autoscale_min_instance = 0`.
+    pub activation: f64,
+    /// `capacity`: what one replica can carry at most, in the metric's own unit.
+    pub capacity: f64,
+    /// `headroom`: the least free share beyond what is expected before more is started.
+    pub headroom: f64,
+    /// `surge`: at most this share more to work off what will be waiting; zero never does.
+    pub surge: f64,
+    /// The policy's `start_time`.
+    pub start_time: Duration,
+}
+
+impl Target {
+    /// A total with the default look-ahead for what takes `start_time` to start.
+    pub fn new(per_replica: f64, start_time: Duration) -> Self {
+        Self {
             per_replica,
             value: ValueOf::Total,
             look_ahead: start_time,
             slope_window: SLOPE_WINDOW,
             activation: 0.0,
+            capacity: per_replica / UTILISATION,
+            headroom: HEADROOM,
+            surge: SURGE,
+            start_time,
         }
+    }
+
+    /// The headroom with which more is started once the demand is `tolerance` above the target.
+    pub fn headroom_at(&self, tolerance: f64) -> f64 {
+        (self.capacity / self.per_replica / (1.0 + tolerance) - 1.0).max(0.0)
     }
 }
 
 /// The default of `slope_window`.
 pub const SLOPE_WINDOW: Duration = Duration::from_secs(120);
+/// `target` as a share of `capacity`, unless both are said.
+pub const UTILISATION: f64 = 0.7;
+/// The default of `headroom`: more is started at 1.22 times the target.
+pub const HEADROOM: f64 = 0.17;
+/// The default of `surge` for a total. An average says nothing of how much is waiting.
+pub const SURGE: f64 = 0.4;
 
 /// What a source reports of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,8 +205,6 @@ pub enum Step {
 /// The rules of one direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// `tolerance`: how far demand may leave capacity before anything is done, as a fraction.
-    pub tolerance: f64,
     /// `window`: up acts on the smallest, down on the largest recommendation of this time.
     pub window: Duration,
     /// `cooldown`: the time from an act to the next in this direction. An act up also starts the
@@ -184,21 +212,34 @@ pub struct Rules {
     pub cooldown: Duration,
     /// `limit_count`, `limit_percent`, `limit_period`: at most so much per period.
     pub limit: Option<Limit>,
+    /// `tolerance`, from earlier versions. Up: how far the demand may be above the target before more
+    /// is started, which is what `headroom` says otherwise. Down: at least this share must be spare.
+    pub tolerance: Option<f64>,
+    /// `idle`, of `down` alone: spare replicas go once they have idled, together, as long as the
+    /// whole fleet would in this time.
+    pub idle: Duration,
 }
 
 impl Rules {
     /// The default rules for starting replicas: at once.
     pub fn up() -> Self {
-        Self { tolerance: 0.2, window: Duration::ZERO, cooldown: Duration::ZERO, limit: None }
+        Self {
+            window: Duration::ZERO,
+            cooldown: Duration::ZERO,
+            limit: None,
+            tolerance: None,
+            idle: Duration::ZERO,
+        }
     }
 
-    /// The default rules for stopping them: what a minute never needed, at most half of them a minute.
+    /// The default rules for stopping them: what 45 s never needed, once it has idled for long.
     pub fn down() -> Self {
         Self {
-            tolerance: 0.15,
-            window: Duration::from_secs(60),
+            window: Duration::from_secs(45),
             cooldown: Duration::ZERO,
-            limit: Some(Limit { count: 1, percent: 50.0, period: Duration::from_secs(60) }),
+            limit: None,
+            tolerance: None,
+            idle: Duration::from_secs(30),
         }
     }
 }

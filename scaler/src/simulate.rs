@@ -57,10 +57,11 @@ const SPELL_GAP: u64 = 30;
 /// A change of direction this soon after the last change is a reversal.
 const REVERSAL_SECS: u64 = 600;
 
-/// Plays the whole load, one second after another, beginning with what its first second needs.
-pub fn play(setup: &Setup, load: &Load, law: &mut dyn Law) -> Outcome {
+/// Plays the whole load, one second after another, beginning with what its first second needs. What
+/// happens before the second `from` is not counted.
+pub fn play(setup: &Setup, load: &Load, law: &mut dyn Law, from: u64) -> Outcome {
     let mut service = Service::new(setup, load.rate(0));
-    let mut tally = Tally::default();
+    let mut tally = Tally { counts_from: from, ..Tally::default() };
     let interval = u64::from(law.interval().max(1));
     let (mut sum, mut queue) = (0.0, 0.0f64);
     for second in 0..load.secs() {
@@ -80,7 +81,7 @@ pub fn play(setup: &Setup, load: &Load, law: &mut dyn Law) -> Outcome {
             };
             sum = 0.0;
             let (from, to) = (service.alive(), law.decide(setup, &seen).min(setup.max));
-            service.order(setup, second, to, law.takes_back());
+            service.order(setup, second, to);
             tally.change(second, from, to);
         }
         let ordered = f64::from(service.alive()) * setup.capacity;
@@ -120,14 +121,10 @@ impl Service {
         }
     }
 
-    fn order(&mut self, setup: &Setup, second: u64, to: u32, takes_back: bool) {
+    fn order(&mut self, setup: &Setup, second: u64, to: u32) {
         let alive = self.alive();
-        let mut more = to.saturating_sub(alive);
+        let more = to.saturating_sub(alive);
         let mut less = alive.saturating_sub(to);
-        while takes_back && more > 0 && self.draining.pop_back().is_some() {
-            self.running += 1;
-            more -= 1;
-        }
         if more > 0 {
             self.starts.push_back((second + 1 + u64::from(setup.start), more));
         }
@@ -149,6 +146,7 @@ impl Service {
 #[derive(Default)]
 struct Tally {
     outcome: Outcome,
+    counts_from: u64,
     last_change: Option<(u64, bool)>,
     spell: Option<Spell>,
     spells: u64,
@@ -170,14 +168,18 @@ impl Tally {
         if let Some((at, was_up)) = self.last_change
             && was_up != up
             && second - at < REVERSAL_SECS
+            && second >= self.counts_from
         {
             self.outcome.reversals += 1;
         }
         self.last_change = Some((second, up));
-        self.outcome.acts += 1;
+        self.outcome.acts += u64::from(second >= self.counts_from);
     }
 
     fn second(&mut self, second: u64, slow: bool, ordered: bool, service: &Service) {
+        if second < self.counts_from {
+            return;
+        }
         let count = service.alive() + service.draining.len() as u32;
         self.outcome.instance_secs += u64::from(count);
         self.outcome.peak = self.outcome.peak.max(count);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use berth_scaler::config::{LoadError, Sources, parse_policies};
-use berth_scaler::policy::{Law, Policy};
+use berth_scaler::policy::{Law, Policy, UTILISATION};
 use berth_scaler::simulate::law::{Law as Play, peers};
 use berth_scaler::simulate::load::{BUILT_IN, Load};
 use berth_scaler::simulate::ours::{Ours, default_policy};
@@ -31,6 +31,8 @@ spaced times; zcat FILE.gz | berth-scaler simulate - reads a compressed one.
   --min N, --max N  fewest and most replicas (1, 1000; with --policy its own)
   --times X         multiply the load
   --from X, --to Y  only this part of the load, as fractions of its length (0, 1)
+  --warm-up X       play this fraction of it first without counting (0)
+  --headroom N      that of the default law (0.17)
   --json            one JSON document per load
   --bench N         instead: the time of one tick over N policies of 10 containers each
 ";
@@ -48,6 +50,8 @@ struct Options {
     max: Option<u32>,
     times: f32,
     part: (f64, f64),
+    warm_up: f64,
+    headroom: Option<f64>,
     json: bool,
 }
 
@@ -59,11 +63,13 @@ pub(super) fn run(args: lexopt::Parser) -> anyhow::Result<()> {
     let setup = setup(&options, policy.as_ref())?;
     for name in &options.loads {
         let load = load(name)?.times(options.times).part(options.part.0, options.part.1);
-        let policy = policy.clone().unwrap_or_else(|| default_policy(&setup));
+        let policy = policy.clone().unwrap_or_else(|| default_policy(&setup, options.headroom));
+        let from = (load.secs() as f64 * options.warm_up) as u64;
         let mut laws: Vec<Box<dyn Play>> = vec![Box::new(Ours::new(policy, options.interval))];
         laws.extend(peers());
-        let played =
-            |law: &mut Box<dyn Play>| (law.name().to_owned(), play(&setup, &load, law.as_mut()));
+        let played = |law: &mut Box<dyn Play>| {
+            (law.name().to_owned(), play(&setup, &load, law.as_mut(), from))
+        };
         let rows: Vec<report::Row> = laws.iter_mut().map(played).collect();
         if options.json {
             println!("{}", report::json(&load.name, &setup, load.secs(), &rows));
@@ -89,6 +95,8 @@ fn parse(mut args: lexopt::Parser) -> anyhow::Result<Option<Options>> {
         max: None,
         times: 1.0,
         part: (0.0, 1.0),
+        warm_up: 0.0,
+        headroom: None,
         json: false,
     };
     while let Some(arg) = args.next()? {
@@ -113,6 +121,8 @@ fn parse(mut args: lexopt::Parser) -> anyhow::Result<Option<Options>> {
             Long("times") => o.times = args.value()?.parse_with(above_zero)? as f32,
             Long("from") => o.part.0 = args.value()?.parse_with(fraction)?,
             Long("to") => o.part.1 = args.value()?.parse_with(fraction)?,
+            Long("warm-up") => o.warm_up = args.value()?.parse_with(fraction)?,
+            Long("headroom") => o.headroom = Some(args.value()?.parse_with(at_least_zero)?),
             Long("json") => o.json = true,
             Value(load) => o.loads.push(load.string()?),
             other => return Err(other.unexpected().into()),
@@ -131,6 +141,13 @@ fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(n) if n.is_finite() && n > 0.0 => Ok(n),
         _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+fn at_least_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if n.is_finite() && n >= 0.0 => Ok(n),
+        _ => Err("expected a number of at least 0".to_owned()),
     }
 }
 
@@ -167,16 +184,15 @@ fn read_policy(file: &Path, options: &Options) -> anyhow::Result<Policy> {
 }
 
 fn setup(options: &Options, policy: Option<&Policy>) -> anyhow::Result<Setup> {
-    /// How much of what it can do a replica is meant to do, unless it is said.
-    const UTILISATION: f64 = 0.7;
     let of_policy = policy.and_then(|p| {
         p.metrics.iter().find_map(|m| match m.law {
-            Law::Target { per_replica, .. } => Some(per_replica),
+            Law::Target(ref law) => Some((law.per_replica, law.capacity)),
             Law::Backlog { .. } | Law::Steps(_) => None,
         })
     });
-    let target = options.target.or(of_policy);
-    let capacity = options.capacity.or(target.map(|t| t / UTILISATION)).unwrap_or(50.0);
+    let target = options.target.or(of_policy.map(|(target, _)| target));
+    let capacity = options.capacity.or(of_policy.map(|(_, capacity)| capacity));
+    let capacity = capacity.or(target.map(|t| t / UTILISATION)).unwrap_or(50.0);
     let target = target.unwrap_or(capacity * UTILISATION);
     let min = options.min.or(policy.map(|p| p.min)).unwrap_or(1);
     let max = options.max.or(policy.map(|p| p.max)).unwrap_or(1000);

@@ -4,7 +4,7 @@ use super::reader::{Fields, Value};
 use super::{SourceKind, Sources};
 use crate::policy::{
     Action, Actions, DockerStat, Law, Limit, Metric, Pause, Policy, Query, Rules, Step, Take,
-    ValueOf, VictimOrder,
+    Target, UTILISATION, ValueOf, VictimOrder,
 };
 use crate::schedule::{Schedule, ScheduleError};
 use std::time::Duration;
@@ -86,12 +86,14 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     set(&mut p.dry_run, f.opt("dry_run", Value::boolean));
     set(&mut p.victim, f.opt("victim", |v| v.list(|o| o.one_of(&ORDERS))));
     set(&mut p.drain_grace, f.opt("drain_grace", Value::duration));
+    p.headroom = f.opt("headroom", Value::number);
     if let Some(up) = f.table("up") {
         rules(up, &mut p.up);
     }
     if let Some(down) = f.table("down") {
+        set(&mut p.down.idle, down.opt("idle", Value::duration));
         rules(down, &mut p.down);
-        if p.down.tolerance >= 1.0 {
+        if p.down.tolerance.is_some_and(|share| share >= 1.0) {
             f.error("down", "a tolerance of 1 or more would never scale in");
         }
     }
@@ -126,7 +128,7 @@ fn at_least_one(v: Value<'_>) -> Result<u32, String> {
 }
 
 fn rules(f: Fields<'_>, rules: &mut Rules) {
-    set(&mut rules.tolerance, f.opt("tolerance", Value::number));
+    rules.tolerance = f.opt("tolerance", Value::number);
     set(&mut rules.window, f.opt("window", Value::duration));
     set(&mut rules.cooldown, f.opt("cooldown", Value::duration));
     let count = f.opt("limit_count", at_least_one);
@@ -167,22 +169,7 @@ fn metric(f: &Fields<'_>, sources: &Sources, policy: &Policy) -> Option<Metric> 
 
 fn law(f: &Fields<'_>, policy: &Policy) -> Option<Law> {
     match (f.has("target"), f.has("backlog_rate"), f.has("step")) {
-        (true, false, false) => {
-            let look_ahead = f.opt("look_ahead", Value::duration).unwrap_or(policy.start_time);
-            Some(Law::Target {
-                per_replica: f.opt("target", Value::positive)?,
-                value: f
-                    .opt("value", |v| {
-                        v.one_of(&[("total", ValueOf::Total), ("average", ValueOf::Average)])
-                    })
-                    .unwrap_or(ValueOf::Total),
-                look_ahead,
-                slope_window: f
-                    .opt("slope_window", Value::period)
-                    .unwrap_or(Duration::from_secs(60)),
-                activation: f.opt("activation", Value::number).unwrap_or(0.0),
-            })
-        }
+        (true, false, false) => target(f, policy).map(Law::Target),
         (false, true, false) => Some(Law::Backlog {
             per_replica: f.opt("backlog_rate", Value::positive)?,
             catch_up: f.req("catch_up", "a duration such as \"30s\"", Value::period)?,
@@ -200,6 +187,29 @@ fn law(f: &Fields<'_>, policy: &Policy) -> Option<Law> {
             None
         }
     }
+}
+
+fn target(f: &Fields<'_>, policy: &Policy) -> Option<Target> {
+    let mut law = Target::new(f.opt("target", Value::positive)?, policy.start_time);
+    let of = [("total", ValueOf::Total), ("average", ValueOf::Average)];
+    set(&mut law.value, f.opt("value", |v| v.one_of(&of)));
+    set(&mut law.look_ahead, f.opt("look_ahead", Value::duration));
+    set(&mut law.slope_window, f.opt("slope_window", Value::period));
+    set(&mut law.activation, f.opt("activation", Value::number));
+    law.capacity = f.opt("capacity", Value::positive).unwrap_or(law.per_replica / UTILISATION);
+    if law.capacity < law.per_replica {
+        f.error("capacity", format!("is below the target {}", law.per_replica));
+    }
+    if let Some(tolerance) = policy.up.tolerance {
+        law.headroom = law.headroom_at(tolerance);
+    }
+    set(&mut law.headroom, policy.headroom);
+    set(&mut law.headroom, f.opt("headroom", Value::number));
+    if law.value == ValueOf::Average {
+        law.surge = 0.0;
+    }
+    set(&mut law.surge, f.opt("surge", Value::number));
+    Some(law)
 }
 
 /// Steps whose effect grows with the distance, so that more load never means fewer replicas.

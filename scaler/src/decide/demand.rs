@@ -1,9 +1,10 @@
 //! From readings to a number of replicas.
 
 use super::Limited;
-use crate::history::Trend;
+use super::forecast::{self, Forecast, Seen};
+use crate::history::History;
 use crate::observation::{Reading, Replicas};
-use crate::policy::{Law, Metric, Policy, Step, ValueOf};
+use crate::policy::{Law, Metric, Policy, Step, Target, ValueOf};
 use crate::timestamp::Timestamp;
 
 /// Larger readings are nonsense; their square would be no number, and could not be remembered.
@@ -11,9 +12,13 @@ const MOST: f64 = 1e100;
 
 /// What the metrics ask for.
 pub(super) struct Demand<'a> {
-    /// Replicas wanted by what is known: above the capacity only beyond the tolerance. `None` when
-    /// nothing is known.
+    /// Replicas wanted by what is known, above the capacity only when the need does not fit into it.
+    /// `None` when nothing is known.
     pub(super) want: Option<u32>,
+    /// Replicas that the need takes, whatever there is.
+    pub(super) least: u32,
+    /// Replicas worth keeping, were they there.
+    pub(super) keep: u32,
     /// What asks for the most.
     pub(super) driver: Option<Driver<'a>>,
     /// The first metric that cannot be trusted.
@@ -26,6 +31,11 @@ impl Demand<'_> {
         let (metric, why) = self.blind.as_ref()?;
         Some(Limited::Blind { metric: metric.name.clone(), why: why.clone() })
     }
+
+    /// Whether what is spare may idle for a while: thresholds have a quiet zone of their own.
+    pub(super) fn may_idle(&self) -> bool {
+        self.driver.is_some_and(|d| !matches!(d.metric.law, Law::Steps(_)))
+    }
 }
 
 /// The metric that asks for the most.
@@ -33,29 +43,26 @@ impl Demand<'_> {
 pub(super) struct Driver<'a> {
     pub(super) metric: &'a Metric,
     pub(super) value: f64,
-    /// What is reckoned with instead of the value, when that is something else.
-    pub(super) reckoned: Option<Reckoned>,
+    /// What is expected of it, when that is something else than the value.
+    pub(super) forecast: Option<Forecast>,
     /// Replicas, with fraction.
     pub(super) need: f64,
 }
 
-/// What a metric is taken to be.
-#[derive(Clone, Copy)]
-pub(super) enum Reckoned {
-    /// Its level without the noise.
-    Level(f64),
-    /// Where it grows to within the look-ahead.
-    Ahead(f64),
-}
+/// Replicas are worth keeping for this much more than the need.
+const KEEP: f64 = 0.2;
+/// So much more is ordered, so that growth is not followed one by one.
+const ORDER: f64 = 0.05;
 
 /// Looks at every metric. The largest need wins, backlogs come on top.
 pub(super) fn assess<'a>(
     policy: &'a Policy,
     readings: &[Reading],
     replicas: Replicas,
-    trends: &mut Vec<Trend>,
+    memory: &mut History,
     now: Timestamp,
 ) -> Demand<'a> {
+    let pending = orders(policy, replicas, memory, now);
     let mut driver: Option<Driver<'a>> = None;
     let mut backlog: Option<Driver<'a>> = None;
     let mut extra = 0.0;
@@ -69,32 +76,13 @@ pub(super) fn assess<'a>(
                 continue;
             }
         };
-        let this = Driver { metric, value, reckoned: None, need: 0.0 };
+        let this = Driver { metric, value, forecast: None, need: 0.0 };
         match &metric.law {
-            Law::Target { per_replica, value: of, look_ahead, slope_window, activation } => {
-                let total = match of {
-                    ValueOf::Total => value,
-                    ValueOf::Average => value * f64::from(replicas.running),
-                };
-                let mut reckoned = None;
-                if !look_ahead.is_zero() {
-                    let trend = trend(trends, &metric.name, total, at);
-                    trend.update(total, at, *slope_window);
-                    let rise = trend.growth * look_ahead.as_secs_f64();
-                    if rise > 0.0 {
-                        reckoned = Some(Reckoned::Ahead(trend.level + rise));
-                    } else if trend.level != total {
-                        reckoned = Some(Reckoned::Level(trend.level));
-                    }
-                }
-                let demand = match reckoned {
-                    Some(Reckoned::Level(v) | Reckoned::Ahead(v)) => v,
-                    None => total,
-                };
-                let idle = value <= *activation;
-                let need = if idle { 0.0 } else { demand / per_replica };
+            Law::Target(law) => {
+                let seen = Seen { value, at, now, running: replicas.running, pending: &pending };
+                let (need, forecast) = forecast::need(law, &metric.name, &seen, &mut memory.trends);
                 if driver.is_none_or(|d| need > d.need) {
-                    driver = Some(Driver { reckoned, need, ..this });
+                    driver = Some(Driver { forecast, need, ..this });
                 }
             }
             Law::Backlog { per_replica, catch_up } => {
@@ -119,21 +107,60 @@ pub(super) fn assess<'a>(
         (None, Some(b)) => Some(Driver { need: extra, ..b }),
         (driver, None) => driver,
     };
-    let tracked = tracked.map(|d| (whole(d.need, replicas.capacity(), policy.up.tolerance), d));
+    combine(tracked, stepped, replicas.capacity(), blind)
+}
+
+/// The larger of what needs and what thresholds ask for.
+fn combine<'a>(
+    tracked: Option<Driver<'a>>,
+    stepped: Option<(u32, Driver<'a>)>,
+    capacity: u32,
+    blind: Option<(&'a Metric, String)>,
+) -> Demand<'a> {
+    let keep = tracked.map_or(0, |d| whole(d.need * (1.0 + KEEP)));
+    let least = tracked.map_or(0, |d| whole(d.need));
+    let threshold = stepped.map_or(0, |(want, _)| want);
+    let tracked = tracked.map(|d| match whole(d.need) > capacity {
+        true => (whole(d.need * (1.0 + ORDER)), d),
+        false => (keep.min(capacity), d),
+    });
     let most = match (tracked, stepped) {
         (Some(t), Some(s)) if s.0 > t.0 => Some(s),
         (Some(t), _) => Some(t),
         (None, s) => s,
     };
-    Demand { want: most.map(|(want, _)| want), driver: most.map(|(_, driver)| driver), blind }
+    Demand {
+        want: most.map(|(want, _)| want),
+        least: least.max(threshold),
+        keep: keep.max(threshold),
+        driver: most.map(|(_, driver)| driver),
+        blind,
+    }
 }
 
-/// Whole replicas for a need; no more than there are while the need is within the tolerance.
-fn whole(need: f64, capacity: u32, tolerance: f64) -> u32 {
-    // What rounding errors leave of a whole number does not cost a replica.
-    let want = (need - 1e-9).ceil().clamp(0.0, f64::from(u32::MAX)) as u32;
-    let within = need <= f64::from(capacity) * (1.0 + tolerance);
-    if within { want.min(capacity) } else { want }
+/// Whole replicas for a need; what rounding errors leave of a whole number does not cost one.
+fn whole(need: f64) -> u32 {
+    (need - 1e-9).ceil().clamp(0.0, f64::from(u32::MAX)) as u32
+}
+
+/// When the replicas that start will serve, oldest first: by when they were ordered, as far as that is
+/// remembered. Those that are faster or slower than the start time says are what is seen of them.
+fn orders(
+    policy: &Policy,
+    replicas: Replicas,
+    memory: &History,
+    now: Timestamp,
+) -> Vec<(Timestamp, u32)> {
+    let mut lots = memory.pending(policy.start_time, now);
+    let mut known: u32 = 0;
+    for (_, n) in lots.iter_mut().rev() {
+        *n = (*n).min(replicas.starting - known);
+        known += *n;
+    }
+    if known < replicas.starting {
+        lots.push((now + policy.start_time, replicas.starting - known));
+    }
+    lots
 }
 
 /// The value of a reading that can be trusted, or why not, in words.
@@ -145,7 +172,7 @@ fn valid(
 ) -> Result<(f64, Timestamp), String> {
     match reading {
         Some(&Reading::Value { v, at }) => {
-            let average = matches!(metric.law, Law::Target { value: ValueOf::Average, .. });
+            let average = matches!(metric.law, Law::Target(Target { value: ValueOf::Average, .. }));
             if !(0.0..=MOST).contains(&v) {
                 Err(format!("reads {v:?}, which is no amount"))
             } else if now.since(at) > metric.stale_after {
@@ -160,17 +187,6 @@ fn valid(
         Some(Reading::Stale) => Err("is stale".to_owned()),
         Some(Reading::Missing) | None => Err("is missing".to_owned()),
         Some(Reading::Error(e)) => Err(format!("cannot be read ({e})")),
-    }
-}
-
-fn trend<'t>(trends: &'t mut Vec<Trend>, name: &str, value: f64, at: Timestamp) -> &'t mut Trend {
-    match trends.iter().position(|t| t.metric == name) {
-        Some(i) => &mut trends[i],
-        None => {
-            trends.push(Trend::new(name, value, at));
-            let last = trends.len() - 1;
-            &mut trends[last]
-        }
     }
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Pace<'a> {
     pub(super) memory: &'a History,
     pub(super) alive: u32,
     pub(super) now: Timestamp,
+    /// For how long what is spare has idled, where it must.
+    pub(super) idled: Option<Duration>,
     pub(super) limited_by: Vec<Limited>,
 }
 
@@ -29,22 +31,26 @@ impl Pace<'_> {
         want.min(holds).max(self.alive)
     }
 
-    /// Down to the most that the window asked for, unless that is within the tolerance.
+    /// Down to the most that the window asked for, once what is spare has idled long enough.
     pub(super) fn down_window(&mut self, want: u32) -> u32 {
-        if !self.beyond_tolerance(want) {
-            return self.alive;
-        }
-        let holds = self.memory.peak().unwrap_or(self.alive).max(want);
+        let holds = self.memory.peak().unwrap_or(self.alive).max(want).min(self.alive);
         if holds > want {
             let secs = self.policy.down.window.as_secs();
             self.limited_by.push(Limited::Window { direction: Direction::Down, holds, secs });
         }
-        if self.beyond_tolerance(holds) { holds } else { self.alive }
-    }
-
-    fn beyond_tolerance(&self, want: u32) -> bool {
-        let (want, alive) = (f64::from(want), f64::from(self.alive));
-        want < alive && want <= alive * (1.0 - self.policy.down.tolerance) + 1e-9
+        let least = 1.0 - self.policy.down.tolerance.unwrap_or(0.0);
+        if f64::from(holds) > f64::from(self.alive) * least + 1e-9 {
+            return self.alive;
+        }
+        let Some(idled) = self.idled.filter(|idled| *idled < self.policy.down.idle) else {
+            return holds;
+        };
+        if holds < self.alive {
+            let of_secs = self.policy.down.idle.as_secs();
+            let spare = self.alive - holds;
+            self.limited_by.push(Limited::Idle { spare, secs: idled.as_secs(), of_secs });
+        }
+        self.alive
     }
 
     /// All that is lost at once, but not again before what was just started can have come up: a

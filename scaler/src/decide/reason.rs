@@ -1,9 +1,10 @@
 //! The reason of a decision, in words.
 
-use super::demand::{Demand, Driver, Reckoned};
+use super::demand::{Demand, Driver};
+use super::forecast::{Course, Forecast, Room};
 use super::hints::Hints;
 use super::{Bounds, Limited};
-use crate::policy::{Direction, Law, Policy};
+use crate::policy::{Direction, Law, Policy, Target};
 use std::fmt;
 
 /// Everything that a reason tells of.
@@ -63,14 +64,7 @@ impl Reason<'_> {
             return write!(f, "alert {:?} asks for {}", hint.title, hint.action);
         }
         match &self.demand.driver {
-            Some(driver) => {
-                self.metric(driver, f)?;
-                let steady = proposed == alive && self.want == alive;
-                if steady && self.limited_by.is_empty() {
-                    f.write_str(", within tolerance")?;
-                }
-                Ok(())
-            }
+            Some(driver) => self.metric(driver, f),
             None if self.policy.metrics.is_empty() && self.want < alive => {
                 f.write_str("the schedule is over")
             }
@@ -81,25 +75,54 @@ impl Reason<'_> {
     }
 
     fn metric(&self, driver: &Driver<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &driver.metric.name;
-        write!(f, "{name} is {}", Short(driver.value))?;
+        let (name, value) = (&driver.metric.name, Short(driver.value));
+        let need = Short(driver.need);
         match &driver.metric.law {
-            Law::Target { per_replica, look_ahead, .. } => {
-                match driver.reckoned {
-                    Some(Reckoned::Ahead(ahead)) => {
-                        write!(f, ", in {} s about {}", look_ahead.as_secs(), Short(ahead))?;
-                    }
-                    Some(Reckoned::Level(level)) => write!(f, ", lately about {}", Short(level))?,
-                    None => {}
-                }
-                let need = Short(driver.need);
-                write!(f, ", which needs {need} at {} each", Short(*per_replica))
-            }
+            Law::Target(law) => self.target(law, driver, f),
             Law::Backlog { catch_up, .. } => {
-                let need = Short(driver.need);
-                write!(f, ", which needs {need} to be gone in {} s", catch_up.as_secs())
+                let secs = catch_up.as_secs();
+                write!(f, "{name} is {value}, which needs {need} to be gone in {secs} s")
             }
-            Law::Steps(_) => write!(f, ", which asks for {}", Short(driver.need)),
+            Law::Steps(_) => write!(f, "{name} is {value}, which asks for {need}"),
+        }
+    }
+
+    fn target(&self, law: &Target, driver: &Driver<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, value) = (&driver.metric.name, Short(driver.value));
+        let forecast = driver.forecast.unwrap_or(Forecast::PLAIN);
+        match forecast.course {
+            Course::Steady => write!(f, "{name} is {value}")?,
+            Course::Level(level) => write!(f, "{name} is {value}, lately about {}", Short(level))?,
+            Course::Grows(to) => {
+                let (secs, to) = (law.look_ahead.as_secs(), Short(to));
+                write!(f, "{name} is {value}, in {secs} s about {to} as it grows")?;
+            }
+            Course::Jumped(from, to) => {
+                let (from, to) = (Short(from), Short(to));
+                write!(f, "{name} jumped from {from} to {value}, taken to go on to about {to}")?;
+            }
+        }
+        let (need, capacity) = (Short(driver.need), Short(law.capacity));
+        match forecast.room {
+            Room::Share if law.headroom == 0.0 => {
+                write!(f, ", which needs {need} of {capacity} each")
+            }
+            Room::Share => {
+                let spare = Short(law.headroom * 100.0);
+                write!(f, "; with {spare} % to spare that needs {need} of {capacity} each")
+            }
+            Room::Noise(by) => {
+                let by = Short(by);
+                write!(f, "; with room for its noise of ±{by} that needs {need} of {capacity} each")
+            }
+            Room::Queue(waiting, share) => {
+                let (waiting, more) = (Short(waiting.round()), Short((share * 100.0).round()));
+                write!(
+                    f,
+                    "; about {waiting} will wait when new ones answer, so {more} % more to work \
+                     them off: that needs {need} of {capacity} each"
+                )
+            }
         }
     }
 }
@@ -135,6 +158,9 @@ impl fmt::Display for Limited {
             }
             Limited::Window { direction: Direction::Down, holds, secs } => {
                 write!(f, "the last {secs} s needed up to {holds}")
+            }
+            Limited::Idle { spare, secs, of_secs } => {
+                write!(f, "{spare} are spare, idle for {secs} of {of_secs} s of the fleet")
             }
             Limited::Rate { to, secs, .. } => write!(f, "the limit per {secs} s allows {to}"),
             Limited::Cooldown { left_secs, .. } => write!(f, "cooling down for {left_secs} s more"),

@@ -3,7 +3,7 @@
 use crate::decide::decide;
 use crate::history::History;
 use crate::observation::{Observation, Reading, Replicas};
-use crate::policy::{Law, Metric, Policy, Query};
+use crate::policy::{Law, Metric, Policy, Query, Target};
 use crate::timestamp::Timestamp;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ fn policy(i: usize) -> Policy {
     let metric = |name: &str, target| Metric {
         name: name.to_owned(),
         query: Query::External,
-        law: Law::target(target, policy.start_time),
+        law: Law::Target(Target::new(target, policy.start_time)),
         stale_after: Duration::from_secs(60),
     };
     policy.metrics = vec![metric("sessions", 50.0), metric("queue", 10.0)];

@@ -38,10 +38,6 @@ pub trait Law {
     fn interval(&self) -> u32;
     /// How many replicas there should be.
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32;
-    /// Whether replicas that drain are taken back.
-    fn takes_back(&self) -> bool {
-        false
-    }
 }
 
 /// Every peer, fresh.

@@ -5,7 +5,7 @@ use super::law::{Law as Play, Seen};
 use crate::decide::{Move, decide};
 use crate::history::History;
 use crate::observation::{Observation, Reading, Replicas};
-use crate::policy::{Law, Metric, Policy, Query, ValueOf};
+use crate::policy::{Law, Metric, Policy, Query, Target, ValueOf};
 use std::time::Duration;
 
 /// A policy and what it remembers.
@@ -23,10 +23,13 @@ impl Ours {
 }
 
 /// The default law on the requests of the played service.
-pub fn default_policy(setup: &Setup) -> Policy {
+pub fn default_policy(setup: &Setup, headroom: Option<f64>) -> Policy {
     let mut policy = Policy::new("berth", "service", setup.min, setup.max);
     policy.start_time = Duration::from_secs(u64::from(setup.start));
-    let law = Law::target(setup.target, policy.start_time);
+    let mut law = Target::new(setup.target, policy.start_time);
+    law.capacity = setup.capacity;
+    law.headroom = headroom.unwrap_or(law.headroom);
+    let law = Law::Target(law);
     let stale_after = Duration::from_secs(60);
     policy.metrics =
         vec![Metric { name: "requests".to_owned(), query: Query::External, law, stale_after }];
@@ -47,8 +50,8 @@ impl Play for Ours {
     fn decide(&mut self, _: &Setup, seen: &Seen) -> u32 {
         let each = seen.rate / f64::from(seen.running.max(1));
         let value = |m: &Metric| match m.law {
-            Law::Target { value: ValueOf::Total, .. } => seen.rate,
-            Law::Target { value: ValueOf::Average, .. } | Law::Steps(_) => each,
+            Law::Target(Target { value: ValueOf::Total, .. }) => seen.rate,
+            Law::Target(_) | Law::Steps(_) => each,
             Law::Backlog { .. } => seen.queue,
         };
         let reading = |m: &Metric| Reading::Value { v: value(m), at: seen.now };
@@ -69,9 +72,5 @@ impl Play for Ours {
             Move::Hold => seen.alive(),
             Move::Out { .. } | Move::In { .. } => decision.to,
         }
-    }
-
-    fn takes_back(&self) -> bool {
-        true
     }
 }

@@ -12,7 +12,7 @@ use berth_scaler::executor::docker::{DockerExecutor, Hosts};
 use berth_scaler::executor::{Executor, Instance};
 use berth_scaler::metrics::{Question, Sources};
 use berth_scaler::observation::Reading;
-use berth_scaler::policy::{Law, ValueOf};
+use berth_scaler::policy::{Law, Target, ValueOf};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,7 +44,7 @@ async fn read(sources: &mut Sources, config: &Config, members: &[&Instance]) -> 
         .map(|m| Question {
             query: &m.query,
             value: match m.law {
-                Law::Target { value, .. } => value,
+                Law::Target(Target { value, .. }) => value,
                 _ => ValueOf::Total,
             },
             members,

@@ -38,7 +38,7 @@ fn an_alert_starts_the_first_replica_from_zero() {
 #[test]
 fn an_alert_goes_down_only_when_the_metrics_agree_and_nothing_was_just_started() {
     let mut w = World::new(sessions(), 3);
-    w.tick(&[240.0]);
+    w.tick(&[230.0]);
     w.alert("a", Action::ScaleDown);
     let pending = HintOutcome::Pending("the last start was only 10 s ago".to_owned());
     assert_eq!(w.wait(0).history.acts.len(), 1);
@@ -46,7 +46,7 @@ fn an_alert_goes_down_only_when_the_metrics_agree_and_nothing_was_just_started()
     assert_eq!(w.tick(&[100.0]).hints[0].1, pending);
     w.wait(5).alert("a", Action::ScaleDown);
     let skipped = HintOutcome::Skipped("the metrics ask for 5".to_owned());
-    assert_eq!(w.tick(&[240.0]).hints[0].1, skipped);
+    assert_eq!(w.tick(&[230.0]).hints[0].1, skipped);
     w.wait(300).alert("a", Action::ScaleDown);
     let decision = w.tick(&[190.0]);
     assert_eq!((decision.to, &decision.hints[0].1), (4, &HintOutcome::Processed));

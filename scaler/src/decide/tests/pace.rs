@@ -13,13 +13,13 @@ fn limits_each_direction_by_count_or_percent_whichever_is_more() {
     let mut w = World::new(policy, 2);
     w.says(
         &[2000.0],
-        "scale out 2 → 6: sessions is 2000, which needs 40 at 50 each; \
+        "scale out 2 → 6: sessions is 2000, which needs 40 of 50 each; \
          the limit per 30 s allows 6",
     );
     assert_eq!(w.wait(5).tick(&[2000.0]).action, Move::Hold);
     assert_eq!(w.wait(25).tick(&[2000.0]).to, 12);
     assert_eq!(w.wait(30).tick(&[2000.0]).to, 24);
-    assert_eq!(w.wait(30).tick(&[2000.0]).to, 40);
+    assert_eq!(w.wait(30).tick(&[2000.0]).to, 42);
     w.wait(30).tick(&[50.0]);
     assert_eq!(w.wait(31).tick(&[50.0]).to, 10);
     assert_eq!(w.wait(5).tick(&[50.0]).action, Move::Hold);
@@ -33,17 +33,17 @@ fn keeps_evaluating_while_it_cools_down() {
     policy.down.cooldown = Duration::from_secs(120);
     policy.down.window = Duration::ZERO;
     let mut w = World::new(policy, 2);
-    assert_eq!(w.tick(&[150.0]).to, 3);
+    assert_eq!(w.tick(&[140.0]).to, 3);
     w.wait(10).says(
-        &[250.0],
-        "hold 3, recommended 5: sessions is 250, which needs 5 at 50 each; \
+        &[230.0],
+        "hold 3, recommended 5: sessions is 230, which needs 4.6 of 50 each; \
          cooling down for 50 s more",
     );
     w.wait(40);
     w.tick(&[50.0]);
     w.wait(50).says(
         &[50.0],
-        "hold 3, recommended 1: sessions is 50, which needs 1 at 50 each; \
+        "hold 3, recommended 2: sessions is 50, which needs 1 of 50 each; \
          cooling down for 20 s more",
     );
 }
@@ -55,26 +55,26 @@ fn an_up_window_waits_for_a_lasting_wish() {
     let mut w = World::new(policy, 2);
     w.tick(&[90.0]);
     w.wait(5).says(
-        &[240.0],
-        "hold 2, recommended 5: sessions is 240, which needs 4.8 at 50 each; \
+        &[230.0],
+        "hold 2, recommended 5: sessions is 230, which needs 4.6 of 50 each; \
          the last 30 s asked for 2 at least once",
     );
     for _ in 0..5 {
         w.wait(5).tick(&[190.0]);
     }
-    assert_eq!(w.wait(5).tick(&[240.0]).to, 4);
+    assert_eq!(w.wait(5).tick(&[230.0]).to, 4);
 }
 
 #[test]
 fn pause_and_dry_run_go_on_recommending() {
     let mut w = World::new(Policy { pause: Pause::Up, ..sessions() }, 2);
     w.says(
-        &[240.0],
-        "hold 2, would go to 5: sessions is 240, which needs 4.8 at 50 each; scaling up is paused",
+        &[230.0],
+        "hold 2, would go to 5: sessions is 230, which needs 4.6 of 50 each; scaling up is paused",
     );
-    assert_eq!(w.tick(&[240.0]).want, 5);
+    assert_eq!(w.tick(&[230.0]).want, 5);
     let mut w = World::new(Policy { dry_run: true, ..sessions() }, 2);
-    w.says(&[240.0], "hold 2, would go to 5: sessions is 240, which needs 4.8 at 50 each; dry run");
+    w.says(&[230.0], "hold 2, would go to 5: sessions is 230, which needs 4.6 of 50 each; dry run");
     assert!(w.history.acts.is_empty(), "what was not done starts no cool-down");
 }
 
@@ -87,8 +87,8 @@ fn a_policy_does_only_what_its_actions_name() {
     w.tick(&[100.0]);
     w.wait(31).tick(&[100.0]);
     w.wait(5).says(
-        &[100.0],
-        "hold 5, recommended 2: sessions is 100, which needs 2 at 50 each; \
+        &[80.0],
+        "hold 5, recommended 2: sessions is 80, which needs 1.6 of 50 each; \
          autoscale_action has no scale_down",
     );
     w.alert("a", Action::ScaleDown);
@@ -99,7 +99,7 @@ fn a_policy_does_only_what_its_actions_name() {
 #[test]
 fn a_clock_set_back_does_not_lengthen_a_window() {
     let mut w = World::new(sessions(), 2);
-    w.wait(86_400).tick(&[240.0]);
+    w.wait(86_400).tick(&[230.0]);
     w.now = MONDAY;
     w.tick(&[60.0]);
     w.wait(301).tick(&[60.0]);
@@ -111,8 +111,8 @@ fn an_act_that_came_to_nothing_is_taken_back() {
     let mut policy = sessions();
     policy.up.cooldown = Duration::from_secs(60);
     let mut w = World::new(policy, 2);
-    let decision = w.tick(&[240.0]);
+    let decision = w.tick(&[230.0]);
     w.history.retract(decision.at);
     w.replicas = Some(Replicas { running: 2, ..Replicas::default() });
-    assert_eq!(w.wait(5).tick(&[240.0]).to, 5);
+    assert_eq!(w.wait(5).tick(&[230.0]).to, 5);
 }

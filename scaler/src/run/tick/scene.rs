@@ -6,7 +6,7 @@ use crate::executor::plan::Service;
 use crate::executor::{Instance, Sight, State, label};
 use crate::metrics::{Question, Sources};
 use crate::observation::Reading;
-use crate::policy::{Law, Policy, ValueOf};
+use crate::policy::{Law, Policy, Target, ValueOf};
 use crate::run::census::{Census, Keep};
 use crate::run::policies::{Labels, service_of};
 use crate::store::audit::Entry;
@@ -73,7 +73,7 @@ pub(super) async fn read(
         .map(|(policy, metric)| Question {
             query: &metric.query,
             value: match metric.law {
-                Law::Target { value, .. } => value,
+                Law::Target(Target { value, .. }) => value,
                 Law::Backlog { .. } => ValueOf::Total,
                 Law::Steps(_) => ValueOf::Average,
             },
