@@ -89,25 +89,26 @@ pub(super) fn find_backend(servers: &[Server], settings: &Settings) -> Result<Ar
 }
 
 /// This container's backend, and the endpoint that it advertises, at the HAProxy that showed
-/// `servers` on a connection whose near end is `local`.
+/// `servers` on a connection whose near end is `local`, or over a Unix socket.
 pub fn who_am_i(
     servers: &[Server],
     local: Option<IpAddr>,
     settings: &Settings,
 ) -> Result<(Arc<str>, SocketAddr), Unfit> {
     let backend = find_backend(servers, settings)?;
-    let endpoint = endpoint(servers, &backend, local, settings)?;
+    let endpoint = endpoint(servers, &backend, local.or_else(outward), settings)?;
     Ok((backend, endpoint))
 }
 
-/// The endpoint to advertise for a slot of `backend`.
+/// The endpoint to advertise for a slot of `backend`; `local` is the address by which we are reached
+/// when none is configured.
 pub(super) fn endpoint(
     servers: &[Server],
     backend: &Arc<str>,
     local: Option<IpAddr>,
     settings: &Settings,
 ) -> Result<SocketAddr, Unfit> {
-    let addr = advertised(settings.app_addr, local)?;
+    let addr = settings.app_addr.or(local).ok_or(Unfit::NoAddress)?;
     let port = match settings.app_port {
         Some(port) => port,
         None => template_port(servers, backend, &settings.prefix)?,
@@ -123,15 +124,9 @@ fn template_port(servers: &[Server], backend: &Arc<str>, prefix: &str) -> Result
     slot::template_port(slots).ok_or_else(|| Unfit::NoPort(Arc::clone(backend)))
 }
 
-/// The address to advertise: the one configured, else our end of the connection to HAProxy, else
-/// (over a Unix socket) the one that our packets to the world would carry.
-fn advertised(configured: Option<IpAddr>, local: Option<IpAddr>) -> Result<IpAddr, Unfit> {
-    configured.or(local).or_else(outward).ok_or(Unfit::NoAddress)
-}
-
-/// Connecting a UDP socket sends nothing; it only asks the routing table. The addresses are for
-/// documentation (RFC 5737, RFC 3849).
-fn outward() -> Option<IpAddr> {
+/// The address that our packets to the world would carry. Connecting a UDP socket sends nothing; it
+/// only asks the routing table. The addresses are for documentation (RFC 5737, RFC 3849).
+pub(super) fn outward() -> Option<IpAddr> {
     let v4 = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::from([192, 0, 2, 1]));
     let v6 = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]));
     [v4, v6].into_iter().find_map(|(any, out)| {

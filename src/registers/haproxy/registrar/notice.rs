@@ -1,114 +1,175 @@
-//! Log lines of a registrar: one when something changes, none while it stays so.
+//! What a registrar says: one line when something changes, none while it stays so.
 
+use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::TurnError;
+use super::Problem;
 use crate::registers::haproxy::Server;
 use crate::registers::haproxy::slot::Release;
 
 /// Different troubles that one outage may log.
 const MAX_TROUBLES: usize = 4;
 
-/// What was last said about one HAProxy.
-#[derive(Debug)]
-pub(super) struct Notices {
-    register: Arc<str>,
-    troubles: Vec<String>,
-    said: Said,
+/// Something to be made known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The address and port that this container advertises.
+    Known(SocketAddr),
+    /// A turn failed, for this reason.
+    Trouble(String),
+    /// What failed works again.
+    Reachable,
+    /// The slot is in rotation.
+    Claimed(Slot),
+    /// The slot that was held is no longer, or not in rotation; what follows will be said.
+    Changed(Slot),
+    /// An operator took the slot out of rotation.
+    Operator(Slot),
+    /// The slot does not stay in rotation.
+    InVain(Slot),
+    /// The slot takes no new work.
+    Draining(Slot),
+    /// The slot is given back.
+    Released(Slot),
+    /// So many are.
+    ReleasedAll(usize),
+    /// Of so many slots none can be had.
+    Full(usize),
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Nothing,
-    Claimed { backend: Arc<str>, slot: Arc<str> },
-    Operator(Arc<str>),
-    InVain(Arc<str>),
-    Draining(Arc<str>),
-    Full,
+/// A slot by its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) backend: Arc<str>,
+    pub(super) name: Arc<str>,
+}
+
+impl From<&Server> for Slot {
+    fn from(server: &Server) -> Self {
+        Self { backend: Arc::clone(&server.backend), name: Arc::clone(&server.name) }
+    }
+}
+
+impl News {
+    /// Writes the line that tells it, if there is one.
+    pub(super) fn log(&self, register: &str) {
+        match self {
+            Self::Known(_) => {}
+            Self::Trouble(error) => {
+                warn!(register, error, "cannot register, the app runs on; retrying");
+            }
+            Self::Reachable => info!(register, "HAProxy answers again"),
+            Self::Claimed(Slot { backend, name: slot }) => {
+                info!(register, %backend, %slot, "in rotation");
+            }
+            Self::Changed(Slot { backend, name: slot }) => {
+                info!(register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
+            }
+            Self::Operator(Slot { backend, name: slot }) => {
+                warn!(register, %backend, %slot, "taken out of rotation by an operator; left so");
+            }
+            Self::InVain(Slot { backend, name: slot }) => {
+                warn!(register, %backend, %slot, "stays out of rotation; has the template weight 0?");
+            }
+            Self::Draining(Slot { backend, name: slot }) => {
+                info!(register, %backend, %slot, "draining");
+            }
+            Self::Released(Slot { backend, name: slot }) => {
+                info!(register, %backend, %slot, "released");
+            }
+            Self::ReleasedAll(slots) => {
+                info!(register, slots, "released slots that nobody is behind");
+            }
+            Self::Full(slots) => {
+                warn!(register, slots, "every slot is taken; waiting for one to be released");
+            }
+        }
+    }
+}
+
+/// What was last said about one HAProxy, and what is to be said next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notices {
+    troubles: Vec<String>,
+    /// What was last said of the slots.
+    said: Option<News>,
+    endpoint: Option<SocketAddr>,
+    next: Vec<News>,
 }
 
 impl Notices {
-    pub(super) fn new(register: Arc<str>) -> Self {
-        Self { register, troubles: Vec::new(), said: Said::Nothing }
+    /// What is to be said.
+    pub(super) fn take(&mut self) -> Vec<News> {
+        mem::take(&mut self.next)
     }
 
-    pub(super) fn trouble(&mut self, error: &TurnError) {
-        let error = error.to_string();
+    pub(super) fn known(&mut self, endpoint: SocketAddr) {
+        if self.endpoint != Some(endpoint) {
+            self.endpoint = Some(endpoint);
+            self.next.push(News::Known(endpoint));
+        }
+    }
+
+    pub(super) fn trouble(&mut self, problem: &Problem) {
+        let error = problem.to_string();
         if self.troubles.len() < MAX_TROUBLES && !self.troubles.contains(&error) {
-            warn!(register = %self.register, error, "cannot register, the app runs on; retrying");
+            self.next.push(News::Trouble(error.clone()));
             self.troubles.push(error);
         }
-        self.said = Said::Nothing;
+        self.said = None;
     }
 
     pub(super) fn reachable(&mut self) {
         if !self.troubles.is_empty() {
             self.troubles.clear();
-            info!(register = %self.register, "HAProxy answers again");
+            self.next.push(News::Reachable);
         }
     }
 
     pub(super) fn claimed(&mut self, slot: &Server) {
-        let (backend, slot) = (&slot.backend, &slot.name);
-        if self.changes(Said::Claimed { backend: Arc::clone(backend), slot: Arc::clone(slot) }) {
-            info!(register = %self.register, %backend, %slot, "in rotation");
-        }
+        self.say(News::Claimed(slot.into()));
     }
 
-    /// The slot that was held is no longer, or not in rotation; what follows will be said.
+    /// The slot that was held is no longer, or not in rotation.
     pub(super) fn changed(&mut self) {
-        if let Said::Claimed { backend, slot } = &self.said {
-            info!(register = %self.register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
-            self.said = Said::Nothing;
+        if let Some(News::Claimed(slot)) = &self.said {
+            self.next.push(News::Changed(slot.clone()));
+            self.said = None;
         }
     }
 
     pub(super) fn operator(&mut self, slot: &Server) {
-        if self.changes(Said::Operator(Arc::clone(&slot.name))) {
-            let (backend, slot) = (&slot.backend, &slot.name);
-            warn!(register = %self.register, %backend, %slot, "taken out of rotation by an operator; left so");
-        }
+        self.say(News::Operator(slot.into()));
     }
 
     pub(super) fn in_vain(&mut self, slot: &Server) {
-        if self.changes(Said::InVain(Arc::clone(&slot.name))) {
-            let (backend, slot) = (&slot.backend, &slot.name);
-            warn!(register = %self.register, %backend, %slot, "stays out of rotation; has the template weight 0?");
-        }
+        self.say(News::InVain(slot.into()));
     }
 
     pub(super) fn draining(&mut self, slot: &Server) {
-        if self.changes(Said::Draining(Arc::clone(&slot.name))) {
-            let (backend, slot) = (&slot.backend, &slot.name);
-            info!(register = %self.register, %backend, %slot, "draining");
-        }
+        self.say(News::Draining(slot.into()));
     }
 
     pub(super) fn released(&mut self, releases: &[Release]) {
-        match releases {
-            [release] => {
-                let (backend, slot) = (&release.slot.backend, &release.slot.name);
-                info!(register = %self.register, %backend, %slot, "released");
-            }
-            several => {
-                let slots = several.len();
-                info!(register = %self.register, slots, "released slots that nobody is behind");
-            }
-        }
-        self.said = Said::Nothing;
+        self.next.push(match releases {
+            [release] => News::Released((&release.slot).into()),
+            several => News::ReleasedAll(several.len()),
+        });
+        self.said = None;
     }
 
     pub(super) fn full(&mut self, slots: usize) {
-        if self.changes(Said::Full) {
-            warn!(register = %self.register, slots, "every slot is taken; waiting for one to be released");
-        }
+        self.say(News::Full(slots));
     }
 
-    fn changes(&mut self, say: Said) -> bool {
-        let changes = self.said != say;
-        self.said = say;
-        changes
+    /// Says it unless it was the last thing said.
+    fn say(&mut self, news: News) {
+        if self.said.as_ref() != Some(&news) {
+            self.next.push(news.clone());
+            self.said = Some(news);
+        }
     }
 }

@@ -1,0 +1,245 @@
+//! What a registrar does next: pure. What was heard goes in; what to ask for, where that leaves the
+//! container and what to say come out. It reads no clock, knows no task and writes no log.
+//!
+//! A turn is: ask for the servers, plan one step, have its commands sent, rest. Every turn begins
+//! from what HAProxy shows, so a turn may be broken off wherever it waits: [`Heard::Woken`] begins
+//! the next.
+
+mod taken;
+#[cfg(test)]
+mod tests;
+
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Problem;
+use super::ask::{Ask, Heard, Moment};
+use super::discovery::{self, Unfit};
+use super::notice::{News, Notices};
+use super::traffic::Traffic;
+use crate::net::backoff::{Backoff, jitter};
+use crate::registers::haproxy::slot::{Me, Memory, View, plan};
+use crate::registers::haproxy::{ClientError, Overview, Server, ServerStat, Settings};
+use crate::registers::{Desired, Standing};
+
+/// Full reads after a slot went into rotation, when a lost race is most likely to show.
+const EARLY_CHECKS: [Duration; 3] =
+    [Duration::from_millis(40), Duration::from_millis(160), Duration::from_millis(500)];
+/// A full read instead of the cheap verify every so many verifies, for ghosts and stale slots.
+const FULL_READ_EVERY: u32 = 30;
+/// Between two looks at the sessions of a slot that is left, to begin with.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+/// First pause after a turn that failed.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// Turns that fail one after the other until this HAProxy counts as unreachable, which nobody who
+/// leaves waits for: a single connection that breaks must not leave a slot behind.
+const UNREACHABLE_AFTER: u32 = 3;
+
+/// What this container is about at this HAProxy. Whether a slot is its own is for HAProxy to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// To be in rotation, and not known to be.
+    Claiming {
+        /// How often in a row a slot of mine was put into rotation and then not seen there.
+        insisted: u32,
+    },
+    /// In rotation.
+    Holding {
+        /// The slot, as the last full read showed it.
+        slot: Server,
+        /// How often it has been looked at since it was first seen in rotation.
+        verified: u32,
+    },
+    /// Not to be in rotation.
+    Leaving {
+        /// For how long.
+        since: Duration,
+        /// Slots that were given back a moment ago, perhaps with requests that are not done.
+        emptying: Vec<Server>,
+    },
+}
+
+/// One container at one HAProxy.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    settings: Arc<Settings>,
+    phase: Phase,
+    ask: Ask,
+    /// The backend to claim in; nothing is known after a failure.
+    backend: Option<Arc<str>>,
+    memory: Memory,
+    traffic: Traffic,
+    /// Turns that failed, one after the other.
+    failures: u32,
+    backoff: Backoff,
+    notices: Notices,
+}
+
+impl Machine {
+    /// One that has not looked yet.
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let backoff = Backoff::new(FIRST_RETRY, settings.sync_interval);
+        Self {
+            settings,
+            phase: Phase::Leaving { since: Duration::ZERO, emptying: Vec::new() },
+            ask: Ask::Rest(Duration::ZERO),
+            backend: None,
+            memory: Memory::default(),
+            traffic: Traffic::default(),
+            failures: 0,
+            backoff,
+            notices: Notices::default(),
+        }
+    }
+
+    /// What it waits for.
+    pub(super) fn ask(&self) -> &Ask {
+        &self.ask
+    }
+
+    /// What is to be said since the last call.
+    pub(super) fn news(&mut self) -> Vec<News> {
+        self.notices.take()
+    }
+
+    /// Takes in what was heard; says where that leaves this container, when it is known.
+    pub(super) fn next(&mut self, heard: Heard, at: Moment) -> Option<Standing> {
+        self.follow(at);
+        let asked = mem::replace(&mut self.ask, Ask::Rest(Duration::ZERO));
+        match (asked, heard) {
+            (_, Heard::Failed(error)) => self.fail(&error.into(), at),
+            (Ask::Ping, Heard::Alive) => self.look(at),
+            (Ask::Table { since, .. }, Heard::Table(overview)) => self.see(&overview, since, at),
+            (Ask::Verify(slot), Heard::Line(line)) => self.verify(&slot, line, at),
+            (Ask::Work(_), Heard::Line(line)) => {
+                self.count(line.map_or(0, |line| line.work()), Standing::Idle, at)
+            }
+            (Ask::Emptied { rest, sessions, .. }, Heard::Line(line)) => {
+                let empty = |line: &ServerStat| {
+                    line.endpoint.is_none_or(|endpoint| endpoint.ip().is_unspecified())
+                };
+                let more = line.filter(empty).map_or(0, |line| line.sessions);
+                self.empty(rest, sessions.saturating_add(more), at)
+            }
+            (Ask::Change(step), Heard::Done) => self.taken(step, at),
+            _ => self.begin(at),
+        }
+    }
+
+    /// Lets the phase follow the wish.
+    fn follow(&mut self, at: Moment) {
+        match (at.desired, &self.phase) {
+            (Desired::Serving, Phase::Leaving { .. }) => {
+                self.phase = Phase::Claiming { insisted: 0 };
+            }
+            (
+                Desired::Draining | Desired::Absent,
+                Phase::Claiming { .. } | Phase::Holding { .. },
+            ) => self.phase = Phase::Leaving { since: at.now, emptying: Vec::new() },
+            _ => {}
+        }
+    }
+
+    /// A turn begins: with one line while a slot is held, with a sign of life after a failure.
+    fn begin(&mut self, at: Moment) -> Option<Standing> {
+        if let Phase::Holding { slot, verified } = &mut self.phase {
+            *verified = verified.saturating_add(1);
+            let early = (*verified as usize) <= EARLY_CHECKS.len();
+            if !early && *verified % FULL_READ_EVERY != 0 {
+                self.ask = Ask::Verify(slot.clone());
+                return None;
+            }
+        }
+        if self.failures > 0 {
+            self.ask = Ask::Ping;
+            return None;
+        }
+        self.look(at)
+    }
+
+    /// Every backend's servers as long as nothing is known, those of my own afterwards.
+    fn look(&mut self, at: Moment) -> Option<Standing> {
+        self.ask = Ask::Table { backend: self.backend.clone(), since: at.now };
+        None
+    }
+
+    fn verify(&mut self, slot: &Server, line: Option<ServerStat>, at: Moment) -> Option<Standing> {
+        let mine = line.is_some_and(|line| {
+            line.endpoint == slot.endpoint()
+                && line.weight > 0
+                && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| line.status.starts_with(out))
+        });
+        if !mine {
+            self.notices.changed();
+            return self.look(at);
+        }
+        self.rest(Standing::Serving, self.interval(at), at)
+    }
+
+    fn see(&mut self, overview: &Overview, since: Duration, at: Moment) -> Option<Standing> {
+        self.traffic.note(overview.process, at.now);
+        let (backend, endpoint) = match self.place(overview) {
+            Ok(place) => place,
+            Err(unfit) => return self.fail(&unfit.into(), at),
+        };
+        self.notices.known(endpoint);
+        self.backend = Some(Arc::clone(&backend));
+        let Settings { prefix, limit, reclaim_after, .. } = &*self.settings;
+        let is_slot =
+            |server: &Server| server.backend == backend && server.slot_number(prefix).is_some();
+        self.memory.observe(&overview.servers, is_slot, endpoint, since);
+        let me = Me {
+            endpoint,
+            backend: &backend,
+            prefix,
+            limit: *limit,
+            reclaim_after: *reclaim_after,
+            memory: &self.memory,
+        };
+        let view = View { servers: &overview.servers, read_at: since };
+        let step = plan(&me, at.desired, &view, at.now);
+        self.take(step, at)
+    }
+
+    /// Where to claim, and what.
+    fn place(&self, overview: &Overview) -> Result<(Arc<str>, SocketAddr), Unfit> {
+        let servers = &overview.servers;
+        let backend = match &self.backend {
+            Some(backend) => Arc::clone(backend),
+            None => discovery::find_backend(servers, &self.settings)?,
+        };
+        let endpoint = discovery::endpoint(servers, &backend, overview.local, &self.settings)?;
+        Ok((backend, endpoint))
+    }
+
+    fn fail(&mut self, problem: &Problem, at: Moment) -> Option<Standing> {
+        if let Phase::Holding { .. } = self.phase {
+            self.phase = Phase::Claiming { insisted: 0 };
+        }
+        self.backend = None;
+        self.notices.trouble(problem);
+        self.failures = self.failures.saturating_add(1);
+        let gone = matches!(problem, Problem::Client(ClientError::Connect(_)));
+        let busy = at.desired == Desired::Draining && self.traffic.may_run() && !gone;
+        self.ask = Ask::Rest(self.backoff.next(at.luck));
+        (self.failures >= UNREACHABLE_AFTER && !busy).then_some(Standing::Unreachable)
+    }
+
+    /// `SYNC_INTERVAL`, and never in step with the neighbours.
+    fn interval(&self, at: Moment) -> Duration {
+        jitter(self.settings.sync_interval, at.luck)
+    }
+
+    /// A tenth of the time that leaving has taken so far: an app may be unready for hours, with
+    /// sessions that last as long.
+    fn drain_pause(&self, at: Moment) -> Duration {
+        let since = match self.phase {
+            Phase::Leaving { since, .. } => since,
+            _ => Duration::ZERO,
+        };
+        let tenth = at.now.saturating_sub(since) / 10;
+        tenth.min(self.settings.sync_interval).max(DRAIN_POLL)
+    }
+}

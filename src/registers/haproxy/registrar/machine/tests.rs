@@ -1,0 +1,387 @@
+//! Lives of containers at one HAProxy, row by row: what was heard, and what follows.
+
+use std::io;
+
+use super::super::notice::News;
+use super::*;
+use crate::registers::haproxy::slot::Step;
+use crate::registers::haproxy::{AdminState, Checks, Process};
+
+const ME: &str = "10.0.0.5:3128";
+const ANOTHER: &str = "10.0.0.9:3128";
+
+/// A machine and the world around it.
+struct Life {
+    machine: Machine,
+    desired: Desired,
+    now: Duration,
+    process: Option<Process>,
+}
+
+impl Life {
+    fn new() -> Self {
+        let settings = Settings {
+            backend: None,
+            service_name: None,
+            prefix: "node".into(),
+            limit: None,
+            sync_interval: Duration::from_secs(1),
+            reclaim_after: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(5),
+            app_addr: None,
+            app_port: None,
+            tls: None,
+        };
+        Self {
+            machine: Machine::new(Arc::new(settings)),
+            desired: Desired::Absent,
+            now: Duration::ZERO,
+            process: None,
+        }
+    }
+
+    /// One whose slot, node1, is in rotation and beyond the early checks.
+    fn holding() -> Self {
+        let mut life = Self::new();
+        life.wishes(Desired::Serving);
+        life.table(&["10.0.0.5 ready"]);
+        for _ in EARLY_CHECKS {
+            life.wakes(500);
+            life.table(&["10.0.0.5 ready"]);
+        }
+        assert_eq!(life.wakes(1000), "verify node1");
+        assert_eq!(life.line("UP", 0), "serving; rest 1000ms");
+        life
+    }
+
+    /// What follows: news, standing, what is asked for.
+    fn hears(&mut self, heard: Heard) -> String {
+        let at = Moment { desired: self.desired, now: self.now, luck: 0.5 };
+        let standing = self.machine.next(heard, at);
+        let news = self.machine.news();
+        let news = news.iter().filter(|news| !matches!(news, News::Known(_))).map(told);
+        let standing = standing.map(|standing| format!("{standing:?}").to_lowercase());
+        let parts: Vec<_> = news.chain(standing).chain([asked(self.machine.ask())]).collect();
+        parts.join("; ")
+    }
+
+    fn wishes(&mut self, desired: Desired) -> String {
+        self.desired = desired;
+        self.hears(Heard::Woken)
+    }
+
+    fn wakes(&mut self, after_millis: u64) -> String {
+        self.now += Duration::from_millis(after_millis);
+        self.hears(Heard::Woken)
+    }
+
+    /// The slots node1, node2, …, each an address and words about it.
+    fn table(&mut self, slots: &[&str]) -> String {
+        let servers = slots.iter().zip(1..).map(|(text, id)| slot(id, text)).collect();
+        let local = Some([10, 0, 0, 5].into());
+        self.hears(Heard::Table(Overview { servers, process: self.process, local }))
+    }
+
+    /// The line of node1.
+    fn line(&mut self, status: &str, sessions: u64) -> String {
+        self.line_at(ME, status, sessions)
+    }
+
+    fn line_at(&mut self, endpoint: &str, status: &str, sessions: u64) -> String {
+        self.hears(Heard::Line(Some(ServerStat {
+            status: status.to_owned(),
+            sessions,
+            queued: 0,
+            weight: u64::from(status != "DRAIN"),
+            endpoint: endpoint.parse().ok(),
+        })))
+    }
+
+    fn fails(&mut self) -> String {
+        self.hears(Heard::Failed(ClientError::TimedOut(Duration::from_secs(2))))
+    }
+
+    fn is_refused(&mut self) -> String {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        self.hears(Heard::Failed(ClientError::Connect(refused)))
+    }
+}
+
+/// A slot of template `webapp`: an address, and of `maint`, `drain`, `ready`, `w0` what is true.
+fn slot(id: u32, text: &str) -> Server {
+    let has = |word| text.split(' ').any(|found| found == word);
+    let admin = match (has("maint"), has("drain")) {
+        (true, _) => AdminState::FORCED_MAINT,
+        (_, true) => AdminState::FORCED_DRAIN,
+        _ => 0,
+    };
+    Server {
+        backend: "webapp".into(),
+        backend_id: 3,
+        id,
+        name: format!("node{id}").into(),
+        addr: text.split(' ').next().unwrap().parse().ok(),
+        port: Some(3128),
+        running: !has("maint"),
+        admin: AdminState(admin | AdminState::CONFIGURED_MAINT),
+        weight: u32::from(!has("w0")),
+        unchanged: Duration::ZERO,
+        checks: Checks::Seen,
+    }
+}
+
+fn asked(ask: &Ask) -> String {
+    match ask {
+        Ask::Rest(time) => format!("rest {}ms", time.as_millis()),
+        Ask::Ping => "ping".to_owned(),
+        Ask::Table { backend: None, .. } => "read all".to_owned(),
+        Ask::Table { backend: Some(backend), .. } => format!("read {backend}"),
+        Ask::Verify(slot) => format!("verify {}", slot.name),
+        Ask::Work(slot) => format!("count {}", slot.name),
+        Ask::Emptied { slot, .. } => format!("count former {}", slot.name),
+        Ask::Change(Step::Claim { slot, .. }) => format!("claim {}", slot.name),
+        Ask::Change(Step::MakeReady(slot)) => format!("make {} ready", slot.name),
+        Ask::Change(Step::Drain(slot)) => format!("drain {}", slot.name),
+        Ask::Change(Step::Release(all)) => {
+            let names: Vec<_> = all.iter().map(|release| &*release.slot.name).collect();
+            format!("release {}", names.join(" "))
+        }
+        Ask::Change(step) => panic!("{step:?} changes nothing"),
+    }
+}
+
+fn told(news: &News) -> String {
+    match news {
+        News::Trouble(error) => format!("'{error}'"),
+        News::Claimed(slot) => format!("'{} in rotation'", slot.name),
+        News::Changed(slot) => format!("'{} changed'", slot.name),
+        News::Operator(slot) => format!("'{} out by an operator'", slot.name),
+        News::InVain(slot) => format!("'{} in vain'", slot.name),
+        News::Draining(slot) => format!("'{} draining'", slot.name),
+        News::Released(slot) => format!("'{} released'", slot.name),
+        other => format!("'{other:?}'").to_lowercase(),
+    }
+}
+
+const EMPTY: &str = "0.0.0.0 maint";
+
+#[test]
+fn a_slot_is_claimed_read_back_put_in_and_verified() {
+    let mut life = Life::new();
+    assert_eq!(life.wakes(0), "read all");
+    assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms");
+    assert_eq!(life.wishes(Desired::Serving), "read webapp");
+    assert_eq!(life.table(&[EMPTY]), "claim node1");
+    assert_eq!(life.hears(Heard::Done), "absent; rest 10ms");
+    assert_eq!(life.wakes(10), "read webapp");
+    assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
+    assert_eq!(life.hears(Heard::Done), "'node1 in rotation'; serving; rest 40ms");
+    for pause in [40, 160, 500, 1000] {
+        assert_eq!(life.wakes(40), "read webapp");
+        assert_eq!(life.table(&["10.0.0.5 ready"]), format!("serving; rest {pause}ms"));
+    }
+    assert_eq!(life.wakes(1000), "verify node1");
+    assert_eq!(life.line("UP", 0), "serving; rest 1000ms");
+}
+
+#[test]
+fn a_lost_race_is_no_news_and_another_slot_is_claimed() {
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    assert_eq!(life.table(&[EMPTY]), "claim node1");
+    life.hears(Heard::Done);
+    life.wakes(10);
+    assert_eq!(life.table(&["10.0.0.9 maint w0", EMPTY]), "claim node2");
+}
+
+#[test]
+fn a_full_read_comes_once_in_a_while() {
+    let mut life = Life::holding();
+    let verifies = (5..FULL_READ_EVERY).take_while(|_| {
+        let verifies = life.wakes(1000) == "verify node1";
+        verifies && life.line("UP", 0) == "serving; rest 1000ms"
+    });
+    assert_eq!(verifies.count() as u32, FULL_READ_EVERY - 5);
+    assert_eq!(life.wakes(1000), "read webapp");
+}
+
+#[test]
+fn a_slot_that_somebody_takes_out_or_over_is_read_at_once() {
+    for (endpoint, status) in
+        [(ME, "MAINT"), (ME, "DRAIN"), (ME, "NOLB"), (ANOTHER, "UP"), ("nowhere", "UP")]
+    {
+        let mut life = Life::holding();
+        life.wakes(1000);
+        assert_eq!(life.line_at(endpoint, status, 0), "'node1 changed'; read webapp");
+    }
+    let mut life = Life::holding();
+    life.wakes(1000);
+    assert_eq!(life.hears(Heard::Line(None)), "'node1 changed'; read webapp", "it is gone");
+    assert_eq!(life.table(&["10.0.0.9 ready", EMPTY]), "claim node2");
+}
+
+#[test]
+fn an_operators_doing_is_said_once() {
+    let mut life = Life::holding();
+    life.wakes(1000);
+    life.line("MAINT", 0);
+    let operator = "10.0.0.5 maint";
+    assert_eq!(life.table(&[operator]), "'node1 out by an operator'; serving; rest 1000ms");
+    assert_eq!(life.wakes(1000), "read webapp");
+    assert_eq!(life.table(&[operator]), "serving; rest 1000ms");
+    life.wakes(1000);
+    assert_eq!(life.table(&["10.0.0.5 ready"]), "'node1 in rotation'; serving; rest 40ms");
+}
+
+#[test]
+fn what_stays_out_of_rotation_is_said_once_and_tried_less_and_less() {
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    let mut heard = Vec::new();
+    for _ in 0..8 {
+        life.table(&["10.0.0.5 maint w0"]);
+        heard.push(life.hears(Heard::Done));
+        life.wakes(1000);
+    }
+    assert_eq!(
+        heard,
+        [
+            "'node1 in rotation'; serving; rest 40ms",
+            "serving; rest 37ms",
+            "serving; rest 75ms",
+            "serving; rest 150ms",
+            "'node1 in vain'; serving; rest 300ms",
+            "serving; rest 600ms",
+            "serving; rest 750ms",
+            "serving; rest 750ms",
+        ]
+    );
+}
+
+#[test]
+fn a_failure_is_said_once_and_only_a_sign_of_life_is_asked_for_then() {
+    let mut life = Life::holding();
+    life.wakes(1000);
+    let said = "'no answer within 2s; are all its connections taken (stats maxconn)?'";
+    assert_eq!(life.fails(), format!("{said}; rest 37ms"));
+    assert_eq!(life.wakes(37), "ping");
+    assert_eq!(life.fails(), "rest 75ms");
+    assert_eq!(life.wakes(75), "ping");
+    assert_eq!(life.fails(), "unreachable; rest 150ms");
+    assert_eq!(life.wakes(150), "ping");
+    assert_eq!(life.hears(Heard::Alive), "read all");
+    assert_eq!(
+        life.table(&["10.0.0.5 ready"]),
+        "'reachable'; 'node1 in rotation'; serving; rest 40ms"
+    );
+    assert_eq!(life.wakes(40), "read webapp", "no sign of life is needed any more");
+}
+
+#[test]
+fn a_refused_change_is_not_over_because_a_read_succeeds() {
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    life.table(&[EMPTY]);
+    assert!(life.fails().starts_with("'no answer"));
+    life.wakes(50);
+    life.hears(Heard::Alive);
+    // The claim may have been carried out all the same.
+    assert_eq!(life.table(&[EMPTY]), "absent; rest 10ms");
+    life.wakes(1000);
+    assert_eq!(life.table(&[EMPTY]), "claim node1");
+    assert_eq!(life.fails(), "rest 75ms");
+    life.wakes(75);
+    life.hears(Heard::Alive);
+    assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
+    assert_eq!(life.hears(Heard::Done), "'reachable'; 'node1 in rotation'; serving; rest 40ms");
+}
+
+#[test]
+fn a_slot_is_drained_and_given_back() {
+    let mut life = Life::holding();
+    assert_eq!(life.wishes(Desired::Draining), "read webapp");
+    assert_eq!(life.table(&["10.0.0.5 ready"]), "drain node1");
+    assert_eq!(life.hears(Heard::Done), "'node1 draining'; draining { sessions: 0 }; rest 0ms");
+    assert_eq!(life.wakes(0), "read webapp");
+    let draining = "10.0.0.5 drain w0";
+    assert_eq!(life.table(&[draining]), "count node1");
+    assert_eq!(life.line("DRAIN", 2), "draining { sessions: 2 }; rest 50ms");
+    life.wakes(50);
+    life.table(&[draining]);
+    assert_eq!(life.line("DRAIN", 0), "idle; rest 1000ms");
+    assert_eq!(life.wishes(Desired::Absent), "read webapp");
+    assert_eq!(life.table(&[draining]), "release node1");
+    assert_eq!(life.hears(Heard::Done), "'node1 released'; draining { sessions: 0 }; rest 10ms");
+    life.wakes(10);
+    assert_eq!(life.table(&[EMPTY]), "count former node1");
+    assert_eq!(life.line_at("nowhere", "MAINT", 1), "draining { sessions: 1 }; rest 50ms");
+    life.wakes(50);
+    life.table(&[EMPTY]);
+    assert_eq!(life.line_at("nowhere", "MAINT", 0), "absent; rest 1000ms");
+    life.wakes(1000);
+    assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms", "what is over is not looked at");
+}
+
+#[test]
+fn a_slot_that_was_given_back_and_claimed_again_is_not_waited_for() {
+    let mut life = Life::holding();
+    life.wishes(Desired::Absent);
+    life.table(&["10.0.0.5 ready"]);
+    life.hears(Heard::Done);
+    life.wakes(10);
+    assert_eq!(life.table(&["10.0.0.9 ready"]), "count former node1");
+    assert_eq!(life.line_at(ANOTHER, "UP", 7), "absent; rest 1000ms");
+}
+
+#[test]
+fn sessions_that_last_for_hours_are_counted_less_and_less() {
+    let mut life = Life::holding();
+    life.wishes(Desired::Draining);
+    for (after, pause) in [(0, 50), (600, 60), (5_400, 600), (100_000, 1000)] {
+        life.wakes(after);
+        life.table(&["10.0.0.5 drain w0"]);
+        let expected = format!("draining {{ sessions: 1 }}; rest {pause}ms");
+        assert_eq!(life.line("DRAIN", 1), expected);
+    }
+}
+
+#[test]
+fn a_process_that_was_replaced_while_it_served_gets_the_drains_time() {
+    let process = |pid, uptime| Some(Process { pid, uptime: Duration::from_secs(uptime) });
+    let mut life = Life::holding();
+    life.process = process(1, 1000);
+    life.wishes(Desired::Draining);
+    life.table(&["10.0.0.5 ready"]);
+    life.process = process(2, 2);
+    life.now = Duration::from_secs(100);
+    life.wishes(Desired::Draining);
+    // Since second 98, and five long.
+    assert_eq!(life.table(&[EMPTY]), "draining { sessions: 0 }; rest 3000ms");
+    life.wakes(3001);
+    assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms");
+}
+
+#[test]
+fn who_leaves_does_not_wait_for_one_that_is_gone_but_for_one_that_is_busy() {
+    let mut life = Life::holding();
+    life.wishes(Desired::Draining);
+    for _ in 0..9 {
+        assert!(!life.fails().contains("unreachable"));
+        life.wakes(1000);
+    }
+    assert_eq!(life.is_refused(), "'connect: connection refused'; unreachable; rest 750ms");
+    let mut life = Life::holding();
+    life.wishes(Desired::Absent);
+    assert!(!life.fails().contains("unreachable"), "one failure is not the end");
+    life.fails();
+    assert_eq!(life.fails(), "unreachable; rest 150ms");
+}
+
+#[test]
+fn a_wish_that_changes_in_the_middle_begins_anew() {
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    assert_eq!(life.table(&[EMPTY]), "claim node1");
+    assert_eq!(life.wishes(Desired::Absent), "read webapp", "whatever came of the claim");
+    assert_eq!(life.table(&["10.0.0.5 maint w0"]), "release node1");
+}
