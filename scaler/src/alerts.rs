@@ -36,6 +36,20 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// The policy that it is for and what it asks of it. The error says what is missing.
+    pub fn order<'p>(
+        &self,
+        policies: impl Iterator<Item = &'p Policy> + Clone,
+    ) -> Result<(&'p Policy, Action), String> {
+        let policy = self.find(policies)?;
+        let action = match self.action {
+            Some(action) if action.is_for_nodes() => Err(action.no_nodes()),
+            Some(action) => Ok(action),
+            None => policy.actions.only(),
+        };
+        Ok((policy, action.map_err(|why| format!("policy {}: {why}", policy.name))?))
+    }
+
     /// The policy that it is for: by policy, service or rule, in this order. The error says what
     /// was looked for.
     pub fn find<'p>(

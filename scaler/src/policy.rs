@@ -311,6 +311,16 @@ impl Action {
         }
     }
 
+    /// Whether it is about machines, of which there is no group to scale.
+    pub fn is_for_nodes(self) -> bool {
+        matches!(self, Action::ScaleUpNode | Action::ScaleDownNode)
+    }
+
+    /// Why an action for machines is refused, in words.
+    pub fn no_nodes(self) -> String {
+        format!("{self} needs a group of nodes, and there is none: only containers are scaled")
+    }
+
     /// Which way it scales; `None` for `service_availability`.
     pub fn direction(self) -> Option<Direction> {
         match self {
@@ -333,17 +343,22 @@ impl FromStr for Action {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let name = if s == "haproxy_scale_up" { "scale_up" } else { s };
-        Action::ALL.into_iter().find(|a| a.as_str() == name).ok_or_else(|| {
-            let all: Vec<_> = Action::ALL.iter().map(|a| a.as_str()).collect();
-            format!("expected one of {}, haproxy_scale_up, not {s:?}", all.join(", "))
-        })
+        match Action::ALL.into_iter().find(|a| a.as_str() == name) {
+            Some(action) if action.is_for_nodes() => Err(action.no_nodes()),
+            Some(action) => Ok(action),
+            None => {
+                let all = Action::ALL.iter().filter(|a| !a.is_for_nodes()).map(|a| a.as_str());
+                let all: Vec<_> = all.collect();
+                Err(format!("expected one of {}, haproxy_scale_up, not {s:?}", all.join(", ")))
+            }
+        }
     }
 }
 
 /// `autoscale_action`: the set of what a policy may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actions {
-    /// In the order written. An alert without an action of its own takes the first that scales.
+    /// In the order written.
     pub list: Vec<Action>,
 }
 
@@ -357,6 +372,21 @@ impl Actions {
     /// Whether anything in the set scales this way.
     pub fn allows(&self, direction: Direction) -> bool {
         self.list.iter().any(|a| a.direction() == Some(direction))
+    }
+
+    /// What an alert that names no action asks for: all that the policy can do. The error says why
+    /// it cannot be told.
+    pub fn only(&self) -> Result<Action, String> {
+        let to = |way| self.list.iter().copied().find(|a| a.direction() == Some(way));
+        match (to(Direction::Up), to(Direction::Down)) {
+            (Some(up), Some(down)) => Err(format!(
+                "it names no autoscale_action: expected {up} or {down}, since the policy does both"
+            )),
+            (None, None) if self.list.is_empty() => {
+                Err("it names no autoscale_action, and the policy has none".to_owned())
+            }
+            (up, down) => Ok(up.or(down).unwrap_or(Action::ServiceAvailability)),
+        }
     }
 
     /// Whether stopped containers are started again and deleted ones recreated.

@@ -328,13 +328,15 @@ impl Round {
     ) -> Result<HashMap<String, Vec<(i64, Hint)>>> {
         let mut hints: HashMap<String, Vec<(i64, Hint)>> = HashMap::new();
         for alert in self.store.waiting_alerts().await? {
-            match alert.alert.find(policies.iter()) {
-                Ok(policy) => {
-                    let hint = hint(&alert, policy);
+            match alert.alert.order(policies.iter()) {
+                Ok((policy, action)) => {
+                    let hint = hint(&alert, action);
                     hints.entry(policy.name.clone()).or_default().push((alert.id, hint));
                 }
-                // Its container may not have started yet: it waits as long as it lives.
-                Err(why) if at >= alert.expires_at => self.store.skip_alert(alert.id, &why).await?,
+                // The container of its policy may not have started yet: it waits as long as it lives.
+                Err(why) if at >= alert.expires_at || alert.alert.find(policies.iter()).is_ok() => {
+                    self.store.skip_alert(alert.id, &why).await?
+                }
                 Err(_) => {}
             }
         }
@@ -383,12 +385,10 @@ impl Round {
     }
 }
 
-fn hint(alert: &StoredAlert, policy: &Policy) -> Hint {
-    let own = alert.alert.action;
-    let first = policy.actions.list.iter().copied().find(|a| a.direction().is_some());
+fn hint(alert: &StoredAlert, action: Action) -> Hint {
     Hint {
         key: alert.id.to_string(),
-        action: own.or(first).or(policy.actions.list.first().copied()).unwrap_or(Action::ScaleUp),
+        action,
         at: alert.received_at,
         expires: alert.expires_at,
         min: alert.alert.min,

@@ -72,7 +72,7 @@ async fn killed_at(site: &Site, point: &str, action: &str) {
     let body = alert(action, "one");
     let store = site.store().await;
     if !AT_THE_DOOR.contains(&point) {
-        let alert = format::parse(body.as_bytes()).unwrap().remove(0);
+        let alert = format::parse(body.as_bytes()).unwrap().alerts.remove(0).unwrap();
         let at = now();
         store.receive(&alert, at, at + Duration::from_secs(300)).await.unwrap();
     }
