@@ -136,8 +136,10 @@ pub struct HaProxy {
 pub struct HttpSource {
     /// `name`.
     pub name: String,
-    /// `url`: of the server, or of the document.
+    /// `url`: of the server, or of the document; without the user, who is a secret.
     pub url: String,
+    /// `user:password` of the URL, sent as `Authorization: Basic …`.
+    pub user: Option<Secret>,
     /// `token`: sent as `Authorization: Bearer …`.
     pub token: Option<Secret>,
     /// `tls_ca`, `tls_cert`, `tls_key`; without `tls_ca` the public roots are trusted.

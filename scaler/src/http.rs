@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use berth::net::resolve::{ResolveError, Resolver};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -64,7 +66,7 @@ impl tower_service::Service<Name> for Lookup {
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: legacy::Client<Connector, Full<Bytes>>,
-    bearer: Option<HeaderValue>,
+    authorization: Option<HeaderValue>,
     patience: Duration,
 }
 
@@ -75,17 +77,20 @@ impl Client {
         token: Option<&Secret>,
         patience: Duration,
     ) -> Result<Self> {
-        let bearer = token.map(|token| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.0))
-                .context("the token has characters that a header cannot have")?;
-            value.set_sensitive(true);
-            Ok::<_, anyhow::Error>(value)
-        });
+        let bearer = token.map(|token| authorization("Bearer", &token.0));
         let inner = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_timer(TokioTimer::new())
             .build(connector(tls)?);
-        Ok(Self { inner, bearer: bearer.transpose()?, patience })
+        Ok(Self { inner, authorization: bearer.transpose()?, patience })
+    }
+
+    /// Logs in as `user:password`, if there is one.
+    pub fn with_user(mut self, user: Option<&Secret>) -> Result<Self> {
+        if let Some(user) = user {
+            self.authorization = Some(authorization("Basic", &STANDARD.encode(&user.0))?);
+        }
+        Ok(self)
     }
 
     /// The body of a GET answered with 2xx.
@@ -107,8 +112,8 @@ impl Client {
         let uri: Uri = url.parse().context("not a URL")?;
         let mut request =
             Request::builder().method(method).uri(uri).header(ACCEPT, "application/json");
-        if let Some(bearer) = &self.bearer {
-            request = request.header(AUTHORIZATION, bearer.clone());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
         }
         if let Some((kind, _)) = &body {
             request = request.header(CONTENT_TYPE, *kind);
@@ -131,6 +136,13 @@ impl Client {
         }
         Ok(body)
     }
+}
+
+fn authorization(scheme: &str, proof: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{scheme} {proof}"))
+        .context("the token has characters that a header cannot have")?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// An error and all its causes in one line; hyper's own words alone say too little.

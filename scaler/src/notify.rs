@@ -67,13 +67,15 @@ async fn deliver(client: &Client, webhook: &Notify, message: &str) {
     }
 }
 
+/// What a webhook expects, with the message as words and nothing but words.
 fn payload(kind: NotifyKind, message: &str) -> String {
+    let words = harmless(message);
     match kind {
-        NotifyKind::Mattermost => json!({"username": "berth-scaler", "text": message}),
+        NotifyKind::Mattermost => json!({"username": "berth-scaler", "text": unmarked(&words)}),
         NotifyKind::Slack => {
-            // Slack reads these three as markup.
-            let text = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            json!({"text": text})
+            // Slack reads these three as markup even in a text without.
+            let text = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            json!({"text": text, "mrkdwn": false})
         }
         NotifyKind::Teams => json!({
             "type": "message",
@@ -83,10 +85,51 @@ fn payload(kind: NotifyKind, message: &str) -> String {
                     "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
                     "type": "AdaptiveCard",
                     "version": "1.4",
-                    "body": [{"type": "TextBlock", "text": message, "wrap": true}]
+                    "body": [{"type": "TextBlock", "text": unmarked(&words), "wrap": true}]
                 }
             }]
         }),
     }
     .to_string()
+}
+
+/// Names and errors come from labels, alerts and peers: they must call nobody, make no link and
+/// begin no line. A character without width keeps an at sign from being a mention.
+fn harmless(message: &str) -> String {
+    let line = message.replace(char::is_control, " ");
+    line.replace('@', "@\u{200b}").replace("://", ":\u{200b}//")
+}
+
+/// With every mark of Markdown escaped.
+fn unmarked(words: &str) -> String {
+    let mut text = String::with_capacity(words.len());
+    for c in words.chars() {
+        if "\\`*_~[]<>#|&".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_and_nothing_else() {
+        let message = "we_b\n[x](http://evil) @channel *<!here>* & `rm`";
+        let text = |kind: NotifyKind| {
+            let payload: serde_json::Value = serde_json::from_str(&payload(kind, message)).unwrap();
+            let card = "/attachments/0/content/body/0/text";
+            let text = payload.get("text").or_else(|| payload.pointer(card)).unwrap();
+            text.as_str().unwrap().to_owned()
+        };
+        let marked =
+            "we\\_b \\[x\\](http:\u{200b}//evil) @\u{200b}channel \\*\\<!here\\>\\* \\& \\`rm\\`";
+        assert_eq!(text(NotifyKind::Mattermost), marked);
+        assert_eq!(text(NotifyKind::Teams), marked);
+        let slack = "we_b [x](http:\u{200b}//evil) @\u{200b}channel *&lt;!here&gt;* &amp; `rm`";
+        assert_eq!(text(NotifyKind::Slack), slack);
+    }
 }

@@ -162,7 +162,7 @@ fn alerts(f: Fields<'_>) -> Option<Alerts> {
         f.error("listen", format!("{listen} can be reached from outside: give a token or tls_client_ca, or say allow_anonymous = true"));
     }
     let ttl = f.opt("ttl", |v| v.period()).unwrap_or(Duration::from_secs(300));
-    let body_limit = f.opt("body_limit", |v| v.count()).unwrap_or(64 * 1024);
+    let body_limit = f.opt("body_limit", |v| v.count()).unwrap_or(1 << 20);
     f.finish();
     Some(Alerts { listen: listen?, token, tls, ttl, body_limit: body_limit as usize })
 }
@@ -203,7 +203,38 @@ fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
     let name = f.req("name", "a name for metrics to refer to", |v| v.text());
     let url = f.req("url", "a URL such as \"http://10.0.0.5:9090\"", |v| http_url(v));
     let (token, tls) = (f.opt("token", secret), client_tls(f));
-    Some(HttpSource { name: name?, url: url?, token, tls })
+    let (url, user) = without_user(&url?);
+    if user.is_some() && token.is_some() {
+        f.error("token", "is one way to log in, the user in the url another: give one of them");
+    }
+    Some(HttpSource { name: name?, url, user, token, tls })
+}
+
+/// A URL that may be shown and kept, and `user:password` that stood in it.
+fn without_user(url: &str) -> (String, Option<Secret>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((user, host)) => {
+            let user = Secret(percent_decoded(user));
+            (format!("{scheme}://{host}{}", &rest[end..]), Some(user))
+        }
+        None => (url.to_owned(), None),
+    }
+}
+
+/// `%40` is `@`; what is not two hexadecimal digits stays.
+fn percent_decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.first_chunk::<2>().filter(|_| *first == b'%');
+        let code = code.and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = code.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn docker(f: &Fields<'_>) -> Option<Docker> {

@@ -99,6 +99,16 @@ fn never_prints_a_secret() {
 }
 
 #[test]
+fn a_user_in_a_sources_url_is_a_secret_and_not_shown() {
+    let text = "[[prometheus]]\nname = 'p'\nurl = 'https://me:p%40ss%zz@prom:9090/x@y?q'\n";
+    let config = Config::parse(text, &env).expect("right");
+    assert_eq!(config.prometheus[0].url, "https://prom:9090/x@y?q");
+    assert_eq!(config.prometheus[0].user, Some(Secret("me:p@ss%zz".to_owned())));
+    let both = format!("{text}token = 't'\n");
+    assert!(errors(&both)[0].starts_with("line 4: prometheus[p].token: is one way to log in"));
+}
+
+#[test]
 fn names_every_error_with_line_and_field_in_one_pass() {
     let text = r#"
 [alerts]

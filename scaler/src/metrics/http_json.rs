@@ -23,7 +23,8 @@ pub struct HttpJson {
 impl HttpJson {
     /// Reads certificates; connects to nobody yet.
     pub fn new(source: &HttpSource, patience: Duration) -> Result<Self> {
-        let client = Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?;
+        let client = Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?
+            .with_user(source.user.as_ref())?;
         Ok(Self { client, url: source.url.clone() })
     }
 

@@ -29,7 +29,8 @@ impl Prometheus {
     /// Reads certificates; connects to nobody yet.
     pub fn new(source: &HttpSource, patience: Duration) -> Result<Self> {
         Ok(Self {
-            client: Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?,
+            client: Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?
+                .with_user(source.user.as_ref())?,
             url: format!("{}/api/v1/query", source.url.trim_end_matches('/')),
         })
     }

@@ -54,7 +54,8 @@ async fn every_kind_of_webhook_gets_the_text_where_it_looks_for_it() {
     for (id, kind, _) in kinds {
         let text = eventually(id, async || std::fs::read_to_string(dir.path().join(id)).ok()).await;
         let slack = "web: scale out 2 → 4 &lt;b&gt;";
-        let expected = if kind == NotifyKind::Slack { slack } else { "web: scale out 2 → 4 <b>" };
+        let marked = "web: scale out 2 → 4 \\<b\\>";
+        let expected = if kind == NotifyKind::Slack { slack } else { marked };
         assert_eq!(text, expected, "{id}");
     }
 }
