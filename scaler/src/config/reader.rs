@@ -58,6 +58,11 @@ impl<'d> Document<'d> {
 
     /// `text` with every `${NAME}` replaced from the environment.
     fn expand(&self, text: &str) -> Result<String, String> {
+        self.expand_with(text, |value| value)
+    }
+
+    /// As [`Document::expand`], with what the environment gives written down by `quote`.
+    fn expand_with(&self, text: &str, quote: impl Fn(String) -> String) -> Result<String, String> {
         let Some(env) = self.env else { return Ok(text.to_owned()) };
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -66,7 +71,7 @@ impl<'d> Document<'d> {
             let value =
                 env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?;
             out.push_str(before);
-            out.push_str(&value);
+            out.push_str(&quote(value));
             rest = after;
         }
         out.push_str(rest);
@@ -101,6 +106,20 @@ impl<'a> Value<'a> {
                 _ => Err(format!("must not be empty: there is nothing in {}", s.trim())),
             },
             _ => self.unlike("a string"),
+        }
+    }
+
+    /// A URL. A `${NAME}` before its `@` is a name or a password and may hold any character; the URL
+    /// that is written down has it percent-encoded.
+    pub(super) fn url(self) -> Result<String, String> {
+        let text = self.text()?;
+        match self.value.as_str().and_then(|raw| raw.rsplit_once('@')) {
+            Some((user, host)) if user.contains("://") => {
+                Ok(self.doc.expand_with(user, |value| percent_encoded(&value))?
+                    + "@"
+                    + &self.doc.expand(host)?)
+            }
+            _ => Ok(text),
         }
     }
 
@@ -193,6 +212,17 @@ impl<'a> Value<'a> {
             None => each(self).map(|one| vec![one]),
         }
     }
+}
+
+/// Every byte that could mean something in a URL as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 fn article(noun: &str) -> &'static str {

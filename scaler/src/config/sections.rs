@@ -88,7 +88,7 @@ fn store(root: &Fields<'_>) -> Option<Store> {
         return (!root.has("store")).then_some(Store { url });
     };
     let url = f.req("url", "sqlite:PATH or mysql://user:password@host/database", |v| {
-        let text = v.text()?;
+        let text = v.url()?;
         match text.split_once(':') {
             Some(("sqlite", path)) => {
                 let path = path.strip_prefix("//").unwrap_or(path);

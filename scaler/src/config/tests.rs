@@ -76,7 +76,7 @@ fn reads_every_section() {
     let config = Config::parse(WHOLE, &env).expect("right");
     assert_eq!(
         config.store.url,
-        StoreUrl::Mysql("mysql://scaler:<DB_PASSWORD>@10.0.0.3:3306/berth".to_owned())
+        StoreUrl::Mysql("mysql://scaler:%3CDB_PASSWORD%3E@10.0.0.3:3306/berth".to_owned())
     );
     assert_eq!(config.timing.interval, Duration::from_secs(2));
     assert_eq!(config.alerts.expect("there").token, Some(Secret("<ALERT_TOKEN>".to_owned())));
