@@ -95,7 +95,8 @@ async fn main() -> Result<()> {
         let url = StoreUrl::Sqlite(dir.path().join("scaler.db"));
         let store = Store::open(&url).await?;
         let ttl = Duration::from_secs(600);
-        let lease = store.take_lease("bench", ttl).await?.context("no lease")?;
+        let lease =
+            store.take_lease("bench", ttl, &store.see_lease().await?).await?.context("no lease")?;
         let mut round = Round::new(
             Arc::new(config(policies)),
             store,

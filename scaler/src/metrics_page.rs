@@ -1,8 +1,9 @@
 //! `/metrics` in Prometheus' text format, and `/healthz`.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +15,6 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::decide::Decision;
 use crate::observation::{Observation, Reading, Replicas};
 use crate::policy::Policy;
-use crate::timestamp::Timestamp;
 
 type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
@@ -37,9 +37,11 @@ pub struct Page {
     blind_hosts: Gauge,
     reload_failed: Gauge,
     /// When the loop last came round, standing by or leading.
-    pub alive_at: AtomicI64,
-    /// Whether the store answered then.
-    pub store_ok: AtomicBool,
+    alive_at: Mutex<Instant>,
+    /// When somebody was last known to lead.
+    led_at: Mutex<Option<Instant>>,
+    /// Why the last round came to nothing.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Default for Page {
@@ -58,8 +60,9 @@ impl Default for Page {
             ticks: Histogram::new([0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
             blind_hosts: Gauge::default(),
             reload_failed: Gauge::default(),
-            alive_at: AtomicI64::new(0),
-            store_ok: AtomicBool::new(false),
+            alive_at: Mutex::new(Instant::now()),
+            led_at: Mutex::default(),
+            trouble: Mutex::default(),
         };
         page.register();
         page
@@ -118,16 +121,37 @@ impl Page {
         text
     }
 
-    /// Whether the loop has come round within `patience` and the store answered.
-    pub fn health(&self, now: Timestamp, patience: Duration) -> Result<(), String> {
-        let since = now.since(Timestamp(self.alive_at.load(Relaxed)));
+    /// Whether the loop has come round within `patience`, somebody has led within `lead`, and the
+    /// last round came to its end. Leading needs a store that can be written: whoever leads writes
+    /// to it all the time.
+    pub fn health(&self, patience: Duration, lead: Duration) -> Result<(), String> {
+        let since = held(&self.alive_at).elapsed();
         if since > patience {
             return Err(format!("the loop has not come round for {} s", since.as_secs()));
         }
-        match self.store_ok.load(Relaxed) {
-            true => Ok(()),
-            false => Err("the store does not answer".to_owned()),
+        match held(&self.led_at).map(|at| at.elapsed()) {
+            None => return Err("nobody has led yet".to_owned()),
+            Some(since) if since > lead => {
+                let since = since.as_secs();
+                return Err(format!("nobody has led for {since} s: can the store be written?"));
+            }
+            Some(_) => {}
         }
+        match &*held(&self.trouble) {
+            None => Ok(()),
+            Some(why) => Err(format!("the last round came to nothing: {why}")),
+        }
+    }
+
+    /// Somebody leads: the lease was taken or renewed.
+    pub fn led(&self) {
+        *held(&self.led_at) = Some(Instant::now());
+    }
+
+    /// The loop has come round, with an error or without.
+    pub fn came_round(&self, trouble: Option<String>) {
+        *held(&self.alive_at) = Instant::now();
+        *held(&self.trouble) = trouble;
     }
 
     /// Forgets what only a leader knows, and says who leads.
@@ -215,4 +239,9 @@ impl Page {
     pub fn reloaded(&self, failed: bool) {
         self.reload_failed.set(failed.into());
     }
+}
+
+/// What is written is whole at any time, even if its writer panicked.
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

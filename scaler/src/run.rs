@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -30,6 +29,7 @@ pub mod leadership;
 pub mod policies;
 pub mod tick;
 
+use leadership::{Candidate, Found};
 use tick::Round;
 
 /// An alert wakes the loop, but not more often than this.
@@ -49,7 +49,8 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
     let mut end = End::new()?;
     let lead = watch::Sender::new(None);
     let mut leading = lead.subscribe();
-    let keeper = tokio::spawn(leadership::keep(store.clone(), holder(), config.timing.lease, lead));
+    let ttl = config.timing.lease;
+    let keeper = tokio::spawn(leadership::keep(store.clone(), holder(), ttl, lead, page.clone()));
 
     let mut next = Instant::now();
     loop {
@@ -72,15 +73,16 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
             Some(lease) => {
                 // A signal waits for the end of the round, which is bounded by its time-outs.
                 let done = round.tick(&lease).await;
-                round.alive(done.is_ok());
-                if let Err(error) = done {
-                    error!(error = format!("{error:#}"), "this round came to nothing");
+                let trouble = done.err().map(|error| format!("{error:#}"));
+                if let Some(error) = &trouble {
+                    error!(error, "this round came to nothing");
                 }
+                page.came_round(trouble);
                 next = began + round.config.timing.interval;
             }
             None => {
                 round.stand_by().await;
-                round.alive(store.ping().await.is_ok());
+                page.came_round(None);
                 next = began + STANDBY_PAUSE.min(round.config.timing.interval);
             }
         }
@@ -130,8 +132,9 @@ pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
 }
 
 async fn take_lease(store: &Store, ttl: Duration) -> Result<Lease> {
+    let mut candidate = Candidate::new(store.clone(), holder(), ttl);
     loop {
-        if let Some(lease) = store.take_lease(&holder(), ttl).await? {
+        if let Found::Taken(lease) = candidate.look().await? {
             return Ok(lease);
         }
         sleep(LEAST_PAUSE).await;
@@ -172,7 +175,7 @@ async fn listeners(config: &Config, round: &Round, wake: &Arc<Notify>) -> Result
     if let Some(status) = &config.status {
         // Slow sources may hold a round for a while; that is not yet ill.
         let patience = config.timing.interval * 3 + config.timing.timeout * 10;
-        let router = inlet::status_router(round.page.clone(), patience);
+        let router = inlet::status_router(round.page.clone(), patience, config.timing.lease * 3);
         listeners.spawn(listen::bind(status.listen, None, router).await?.1);
     }
     Ok(listeners)
@@ -203,7 +206,6 @@ async fn reload(file: &Path, round: &mut Round, page: &Page) {
             round.config = Arc::new(config);
         }
     }
-    page.alive_at.fetch_max(crate::clock::now().0, Relaxed);
 }
 
 /// A name that no other process has.

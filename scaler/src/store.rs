@@ -5,16 +5,18 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, ConnectOptions, Executor, Transaction};
-use tracing::info;
+use sqlx::{AnyPool, ConnectOptions, Executor};
+use tracing::{info, warn};
 
 use crate::config::StoreUrl;
 use crate::timestamp::Timestamp;
@@ -25,7 +27,11 @@ pub mod containers;
 pub mod lease;
 pub mod memory;
 pub mod policies;
+mod rows;
 mod schema;
+mod transaction;
+
+use transaction::Tx;
 
 /// Longest wait for a connection, and for another writer's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Store {
     pool: AnyPool,
     dialect: Dialect,
+    /// Rows were met that cannot be read; see [`rows`].
+    unreadable: Arc<AtomicBool>,
 }
 
 /// As much of what others have said as a column holds and a person reads.
@@ -81,7 +89,7 @@ impl Store {
         let (dialect, options) = match url {
             StoreUrl::Sqlite(path) => {
                 private(path)?;
-                (Dialect::Sqlite, sqlite_url(path))
+                (Dialect::Sqlite, sqlite_url(path)?)
             }
             StoreUrl::Mysql(url) => (Dialect::Mysql, url.clone()),
         };
@@ -99,27 +107,25 @@ impl Store {
                             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                              PRAGMA busy_timeout = 5000"
                         }
-                        Dialect::Mysql => "SET SESSION innodb_lock_wait_timeout = 5",
+                        // A server may have been told not to commit by itself.
+                        Dialect::Mysql => {
+                            "SET SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
+                        }
                     };
                     connection.execute(setup).await.map(drop)
                 })
             })
             .connect_with(options)
             .await?;
-        let store = Self { pool, dialect };
+        let store = Self { pool, dialect, unreadable: Arc::default() };
         let version = schema::migrate(&store).await.context("bring the schema up to date")?;
         info!(store = ?url, version, "store open");
         Ok(store)
     }
 
     /// A transaction that writes.
-    async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
-        self.pool.begin_with(self.dialect.begin()).await
-    }
-
-    /// Whether the store answers.
-    pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop)
+    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        Tx::begin(self.pool.acquire().await?, self.dialect.begin()).await
     }
 
     /// Lets go of every connection.
@@ -132,13 +138,34 @@ impl Store {
 /// mode: containers' environments, which often hold secrets, are kept in it.
 fn private(path: &Path) -> Result<()> {
     match File::options().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
-        _ => Ok(()),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let mode = path.metadata()?.permissions().mode();
+            if mode & 0o077 != 0 {
+                warn!(
+                    file = %path.display(),
+                    mode = format!("{:04o}", mode & 0o7777),
+                    "others may read the store, which keeps secrets of containers: chmod 600"
+                );
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
-fn sqlite_url(path: &Path) -> String {
-    format!("sqlite://{}?mode=rwc", path.display())
+/// The URL that SQLite's driver reads back as the very same path.
+fn sqlite_url(path: &Path) -> Result<String> {
+    let mut url = "sqlite://".to_owned();
+    for byte in std::path::absolute(path)?.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                url.push(char::from(*byte));
+            }
+            byte => url += &format!("%{byte:02X}"),
+        }
+    }
+    Ok(url + "?mode=rwc")
 }
 
 /// A new identifier: grows with time, differs within this process, and is exact in JSON (below

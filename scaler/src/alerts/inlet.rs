@@ -52,13 +52,13 @@ pub fn router(inlet: Inlet, config: &Alerts) -> Router {
 }
 
 /// `/metrics` and `/healthz`.
-pub fn status_router(page: Arc<Page>, patience: Duration) -> Router {
+pub fn status_router(page: Arc<Page>, patience: Duration, lead: Duration) -> Router {
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     let metrics = |State(page): State<Arc<Page>>| async move {
         ([(header::CONTENT_TYPE, TEXT)], page.text())
     };
     let health = move |State(page): State<Arc<Page>>| async move {
-        match page.health(now(), patience) {
+        match page.health(patience, lead) {
             Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
             Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }

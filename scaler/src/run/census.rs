@@ -11,6 +11,7 @@ use crate::executor::{Ending, Executor, Sight, State, StepKind, label};
 use crate::store::Store;
 use crate::store::audit::Entry;
 use crate::store::containers::{Fate, Known};
+use crate::store::lease::Lease;
 use crate::timestamp::Timestamp;
 
 /// Between the kill and the removal of one `docker rm -f`.
@@ -19,7 +20,7 @@ const HALF_WAY: Duration = Duration::from_secs(10);
 /// Containers by host and id.
 pub type Census = HashMap<(String, String), Known>;
 
-/// Brings the census up to date with what is seen, here and in the store.
+/// Brings the census up to date with what is seen; what has changed is still to be written.
 ///
 /// `open` are intents that are not done; what they take away is nobody's crash. `keep` says for a
 /// service whether lost containers are brought back, so that each one's spec is kept, or one spec
@@ -30,9 +31,8 @@ pub async fn update(
     open: &[Entry],
     keep: &dyn Fn(&str) -> Keep,
     executor: &dyn Executor,
-    store: &Store,
     now: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Changed {
     let ours: HashMap<&str, StepKind> = open
         .iter()
         .filter_map(|e| Some((e.container_id.as_deref()?, e.step.as_ref()?.kind)))
@@ -133,8 +133,27 @@ pub async fn update(
         changed.remove(key);
     }
     specs(census, keep, executor, &mut changed).await;
-    let changed: Vec<&Known> = changed.iter().filter_map(|key| census.get(key)).collect();
-    store.remember_containers(&changed, &gone).await
+    Changed { changed, gone }
+}
+
+/// What of the census is not in the store yet.
+#[derive(Debug)]
+pub struct Changed {
+    changed: HashSet<(String, String)>,
+    gone: Vec<(String, String)>,
+}
+
+impl Changed {
+    /// Writes it; `false` when somebody else leads.
+    pub async fn remember(
+        self,
+        census: &Census,
+        store: &Store,
+        lease: &Lease,
+    ) -> Result<bool, sqlx::Error> {
+        let changed: Vec<&Known> = self.changed.iter().filter_map(|key| census.get(key)).collect();
+        store.remember_containers(lease, &changed, &self.gone).await
+    }
 }
 
 /// How many specs of a service are kept.

@@ -83,14 +83,14 @@ impl Holds {
     }
 
     /// Writes the counts of holds that ended, and now and then of those that go on.
-    pub(super) async fn flush(&mut self, store: &Store) {
+    pub(super) async fn flush(&mut self, store: &Store, lease: &Lease) {
         let due = self
             .by_policy
             .values_mut()
             .filter(|hold| hold.unwritten > 0 && hold.last.since(hold.written) >= WRITE_EVERY);
         let mut ended = std::mem::take(&mut self.ended);
         for hold in ended.iter_mut().chain(due) {
-            if let Err(error) = store.repeat(hold.row, hold.unwritten, hold.last).await {
+            if let Err(error) = store.repeat(lease, hold.row, hold.unwritten, hold.last).await {
                 // A count, not an act: it may be lost.
                 return warn!(%error, "repeats not counted");
             }

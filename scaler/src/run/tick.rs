@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -68,7 +67,7 @@ pub struct Round {
 /// What only a leader knows; read from the store when the lead is taken.
 #[derive(Default)]
 struct Led {
-    epoch: i64,
+    lease: Option<Lease>,
     memories: HashMap<String, History>,
     census: Census,
     holds: Holds,
@@ -117,7 +116,9 @@ impl Round {
 
     /// Stops leading: the next lead starts from the store.
     pub async fn stand_by(&mut self) {
-        self.led.holds.flush(&self.store).await;
+        if let Some(lease) = &self.led.lease {
+            self.led.holds.flush(&self.store, lease).await;
+        }
         self.led = Led::default();
         self.published.send_replace(None);
         self.page.lead(None);
@@ -145,9 +146,10 @@ impl Round {
 
     async fn whole(&mut self, lease: &Lease) -> Result<Rounded> {
         let began = Instant::now();
-        if self.led.epoch != lease.epoch {
+        if self.led.lease.as_ref() != Some(lease) {
             self.take_over(lease).await?;
         }
+        still_leads(self.store.set_aside(lease).await?)?;
         let mut open = self.store.open_intents().await?;
         self.advance(lease, &mut open).await?;
         let touched = open.clone();
@@ -169,8 +171,9 @@ impl Round {
         let keep = |service: &str| keep.get(service).copied().unwrap_or(Keep::Nothing);
         let executor = self.executor.clone();
         let census = &mut self.led.census;
-        census::update(census, &sight, &touched, &keep, &*executor, &self.store, at).await?;
-        let mut hints = self.hints(&policies, at).await?;
+        let changed = census::update(census, &sight, &touched, &keep, &*executor, at).await;
+        still_leads(changed.remember(census, &self.store, lease).await?)?;
+        let mut hints = self.hints(lease, &policies, at).await?;
         let readings = read(&mut self.sources, &policies, &sight, at).await;
         crash::point("observed");
 
@@ -273,10 +276,10 @@ impl Round {
         for complaint in complaints {
             self.complain(complaint);
         }
-        self.led.holds.flush(&self.store).await;
+        self.led.holds.flush(&self.store, lease).await;
         self.remember(lease, unchanged).await?;
         self.advance(lease, &mut acts).await?;
-        self.forget(at).await?;
+        self.forget(lease, at).await?;
         let still = |entries: &[Entry]| {
             entries.iter().filter(|entry| entry.outcome == Outcome::Intended).count()
         };
@@ -286,10 +289,12 @@ impl Round {
 
     /// Reads what the leader before has left.
     async fn take_over(&mut self, lease: &Lease) -> Result<()> {
-        self.led = Led { epoch: lease.epoch, forgot_at: now(), ..Led::default() };
-        self.led.memories = self.store.memories().await?;
+        let memories = self.store.memories().await?;
         let known = self.store.known_containers().await?;
-        self.led.census = known.into_iter().map(|k| ((k.host.clone(), k.id.clone()), k)).collect();
+        let census = known.into_iter().map(|k| ((k.host.clone(), k.id.clone()), k)).collect();
+        // Only now: what could not be read is read again in the next round.
+        let (lease_held, forgot_at) = (Some(lease.clone()), now());
+        self.led = Led { lease: lease_held, memories, census, forgot_at, ..Led::default() };
         self.page.lead(Some(lease.epoch));
         Ok(())
     }
@@ -323,6 +328,7 @@ impl Round {
     /// The live alerts of each policy; those that nobody wants are skipped here.
     async fn hints(
         &self,
+        lease: &Lease,
         policies: &[Policy],
         at: Timestamp,
     ) -> Result<HashMap<String, Vec<(i64, Hint)>>> {
@@ -335,7 +341,7 @@ impl Round {
                 }
                 // The container of its policy may not have started yet: it waits as long as it lives.
                 Err(why) if at >= alert.expires_at || alert.alert.find(policies.iter()).is_ok() => {
-                    self.store.skip_alert(alert.id, &why).await?
+                    still_leads(self.store.skip_alert(lease, alert.id, &why).await?)?;
                 }
                 Err(_) => {}
             }
@@ -355,13 +361,13 @@ impl Round {
         Ok(())
     }
 
-    async fn forget(&mut self, at: Timestamp) -> Result<()> {
+    async fn forget(&mut self, lease: &Lease, at: Timestamp) -> Result<()> {
         if at.since(self.led.forgot_at) < FORGET_EVERY {
             return Ok(());
         }
         self.led.forgot_at = at;
         self.led.complaints.clear();
-        self.store.forget_before(at - self.config.timing.keep_history).await?;
+        self.store.forget_before(lease, at - self.config.timing.keep_history).await?;
         Ok(())
     }
 
@@ -377,12 +383,12 @@ impl Round {
             self.led.complaints.insert(what);
         }
     }
+}
 
-    /// The store has answered in this round, or not.
-    pub fn alive(&self, store_ok: bool) {
-        self.page.alive_at.store(now().0, Relaxed);
-        self.page.store_ok.store(store_ok, Relaxed);
-    }
+/// A leader of the past does nothing more in its round.
+fn still_leads(leads: bool) -> Result<()> {
+    anyhow::ensure!(leads, "another scaler leads now");
+    Ok(())
 }
 
 fn hint(alert: &StoredAlert, action: Action) -> Hint {

@@ -1,8 +1,11 @@
 //! Alerts: `unprocessed`, then `processed` or `skipped` with the reason.
 
 use serde::Serialize;
-use sqlx::{Any, Row, Transaction};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
+use super::lease::Lease;
+use super::transaction::Tx;
 use super::{Store, first_id, new_id, told};
 use crate::alerts::Alert;
 use crate::timestamp::Timestamp;
@@ -70,40 +73,52 @@ impl Store {
         }
         let fields = serde_json::to_string(alert).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
         // Another scaler may store the same one between the look and the insert.
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            sqlx::query("UPDATE alerts SET live_key = NULL WHERE live_key = ? AND expires_at <= ?")
-                .bind(&alert.key)
-                .bind(now.0)
-                .execute(&self.pool)
-                .await?;
-            let id = new_id(now);
-            let status = if alert.resolved { "skipped" } else { "unprocessed" };
-            let inserted = sqlx::query(
-                "INSERT INTO alerts (id, received_at, expires_at, dedup_key, live_key, repeats,
-                    title, fields, status, reason) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
-            )
-            .bind(id)
-            .bind(now.0)
-            .bind(expires.0)
-            .bind(&alert.key)
-            .bind(&alert.key)
-            .bind(&alert.title)
-            .bind(&fields)
-            .bind(status)
-            .bind(alert.resolved.then_some("it is resolved"))
-            .execute(&self.pool)
-            .await;
-            match inserted {
-                Err(sqlx::Error::Database(e)) if e.is_unique_violation() && tries < 3 => {}
+        for _ in 0..3 {
+            match self.insert_alert(alert, &fields, now, expires).await {
+                Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {}
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(Some(Received { id, duplicate: false })),
+                Ok(id) => return Ok(Some(Received { id, duplicate: false })),
             }
             if let Some(id) = self.repeat_alert(alert, now).await? {
                 return Ok(Some(Received { id, duplicate: true }));
             }
         }
+        // Its twin has died meanwhile, three times: the sender tries again.
+        Err(sqlx::Error::Protocol("the same alert came and went three times".to_owned()))
+    }
+
+    async fn insert_alert(
+        &self,
+        alert: &Alert,
+        fields: &str,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<i64, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE alerts SET live_key = NULL WHERE live_key = ? AND expires_at <= ?")
+            .bind(&alert.key)
+            .bind(now.0)
+            .execute(&mut *tx)
+            .await?;
+        let id = new_id(now);
+        let status = if alert.resolved { "skipped" } else { "unprocessed" };
+        sqlx::query(
+            "INSERT INTO alerts (id, received_at, expires_at, dedup_key, live_key, repeats,
+                title, fields, status, reason) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?)",
+        )
+        .bind(id)
+        .bind(now.0)
+        .bind(expires.0)
+        .bind(&alert.key)
+        .bind(&alert.key)
+        .bind(&alert.title)
+        .bind(fields)
+        .bind(status)
+        .bind(alert.resolved.then_some("it is resolved"))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(id)
     }
 
     /// Counts an alert that is there already and still lives.
@@ -119,10 +134,12 @@ impl Store {
                 .fetch_optional(&self.pool)
                 .await?;
         if live.is_some() {
+            let mut tx = self.begin().await?;
             sqlx::query("UPDATE alerts SET repeats = repeats + 1 WHERE id = ?")
                 .bind(live)
-                .execute(&self.pool)
+                .execute(&mut *tx)
                 .await?;
+            tx.commit().await?;
         }
         Ok(live)
     }
@@ -142,18 +159,22 @@ impl Store {
     }
 
     /// Deletes finished alerts from before `oldest`, and those beyond the number that is kept.
-    pub(super) async fn forget_alerts(&self, oldest: Timestamp) -> Result<(), sqlx::Error> {
+    pub(super) async fn forget_alerts(
+        &self,
+        tx: &mut Tx,
+        oldest: Timestamp,
+    ) -> Result<(), sqlx::Error> {
         let beyond: Option<i64> =
             sqlx::query_scalar("SELECT id FROM alerts ORDER BY id DESC LIMIT 1 OFFSET ?")
                 .bind(MOST_KEPT)
-                .fetch_optional(&self.pool)
+                .fetch_optional(&mut **tx)
                 .await?;
         sqlx::query(
             "DELETE FROM alerts WHERE (received_at < ? OR id <= ?) AND status <> 'unprocessed'",
         )
         .bind(oldest.0)
         .bind(beyond.unwrap_or(i64::MIN))
-        .execute(&self.pool)
+        .execute(&mut **tx)
         .await
         .map(drop)
     }
@@ -173,60 +194,64 @@ impl Store {
             "SELECT id, received_at, expires_at, repeats, status, reason, policy, fields
              FROM alerts {which}"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| {
-                let fields: String = row.try_get(7)?;
-                let alert =
-                    serde_json::from_str(&fields).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-                Ok(StoredAlert {
-                    id: row.try_get(0)?,
-                    received_at: Timestamp(row.try_get(1)?),
-                    expires_at: Timestamp(row.try_get(2)?),
-                    repeats: row.try_get(3)?,
-                    status: row.try_get(4)?,
-                    reason: row.try_get(5)?,
-                    policy: row.try_get(6)?,
-                    alert,
-                })
-            })
-            .collect()
+        self.readable(&sql, stored).await
     }
 
-    /// Skips an alert outside of any decision.
-    pub async fn skip_alert(&self, id: i64, why: &str) -> Result<(), sqlx::Error> {
+    /// Skips an alert outside of any decision; `false` when somebody else leads.
+    pub async fn skip_alert(&self, lease: &Lease, id: i64, why: &str) -> Result<bool, sqlx::Error> {
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
         sqlx::query(
             "UPDATE alerts SET status = 'skipped', reason = ?
              WHERE id = ? AND status = 'unprocessed'",
         )
         .bind(told(why))
         .bind(id)
-        .execute(&self.pool)
-        .await
-        .map(drop)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Puts back the alerts of a decision that came to nothing: they wait again until they expire.
+    /// `None` when somebody else leads.
     pub async fn put_back_alerts(
         &self,
+        lease: &Lease,
         policy: &str,
         decided_at: Timestamp,
-    ) -> Result<u64, sqlx::Error> {
+    ) -> Result<Option<u64>, sqlx::Error> {
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(None) };
         let back = sqlx::query(
             "UPDATE alerts SET status = 'unprocessed', reason = NULL, decided_at = NULL
              WHERE policy = ? AND decided_at = ? AND status = 'processed'",
         )
         .bind(policy)
         .bind(decided_at.0)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        Ok(back.rows_affected())
+        tx.commit().await?;
+        Ok(Some(back.rows_affected()))
     }
+}
+
+fn stored(row: &AnyRow) -> Result<StoredAlert, sqlx::Error> {
+    let fields: String = row.try_get(7)?;
+    let alert = serde_json::from_str(&fields).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    Ok(StoredAlert {
+        id: row.try_get(0)?,
+        received_at: Timestamp(row.try_get(1)?),
+        expires_at: Timestamp(row.try_get(2)?),
+        repeats: row.try_get(3)?,
+        status: row.try_get(4)?,
+        reason: row.try_get(5)?,
+        policy: row.try_get(6)?,
+        alert,
+    })
 }
 
 /// Ends an alert by compare-and-set; `false` when somebody else already has.
 pub(super) async fn claim(
-    tx: &mut Transaction<'static, Any>,
+    tx: &mut Tx,
     id: i64,
     policy: &str,
     end: &AlertEnd,
@@ -290,7 +315,9 @@ mod tests {
         assert_eq!(takes(&store, "more", NOW).await, None);
         assert_eq!(takes(&store, "last", NOW).await, Some(true), "what is kept is kept");
         let first = store.waiting_alerts().await.unwrap()[0].id;
-        store.skip_alert(first, "enough").await.unwrap();
+        let seen = store.see_lease().await.unwrap();
+        let lease = store.take_lease("me", TTL, &seen).await.unwrap().unwrap();
+        assert!(store.skip_alert(&lease, first, "enough").await.unwrap());
         assert_eq!(takes(&store, "more", NOW).await, Some(false));
     }
 
@@ -309,7 +336,9 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         let store = store(&dir).await;
         flood(&store, MOST_KEPT + 7, "skipped", NOW).await;
-        store.forget_alerts(Timestamp(0)).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        store.forget_alerts(&mut tx, Timestamp(0)).await.unwrap();
+        tx.commit().await.unwrap();
         let kept = store.all_alerts().await.unwrap();
         assert_eq!(kept.len() as i64, MOST_KEPT);
         assert_eq!(kept.last().unwrap().received_at, NOW);

@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::alerts::AlertEnd;
 use super::lease::Lease;
+use super::transaction::Tx;
 use super::{Store, new_id, parse_column, told};
 use crate::executor::Step;
 use crate::history::History;
@@ -147,12 +148,10 @@ impl Store {
         lease: &Lease,
         commit: &Commit<'_>,
     ) -> Result<Committed, sqlx::Error> {
-        let mut tx = self.begin().await?;
-        if !self.fence(&mut tx, lease).await? {
-            return Ok(Committed::NotLeading);
-        }
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(Committed::NotLeading) };
         for (id, end) in commit.alerts {
             if !super::alerts::claim(&mut tx, *id, commit.policy, end, commit.at).await? {
+                tx.roll_back().await?;
                 return Ok(Committed::Overtaken);
             }
         }
@@ -166,6 +165,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             if done.rows_affected() == 0 {
+                tx.roll_back().await?;
                 return Ok(Committed::Overtaken);
             }
         }
@@ -185,10 +185,7 @@ impl Store {
         lease: &Lease,
         memories: &[(&str, &History)],
     ) -> Result<bool, sqlx::Error> {
-        let mut tx = self.begin().await?;
-        if !self.fence(&mut tx, lease).await? {
-            return Ok(false);
-        }
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
         for (policy, history) in memories {
             remember(&mut tx, policy, history).await?;
         }
@@ -201,12 +198,13 @@ impl Store {
         let sql = format!(
             "SELECT {COLUMNS} FROM container_autoscale_history WHERE outcome = 'intended' ORDER BY id"
         );
-        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
-        rows.iter().map(entry).collect()
+        self.readable(&sql, entry).await
     }
 
-    /// Writes how far an intent has come. A closed one stays as it is.
-    pub async fn update_intent(&self, entry: &Entry) -> Result<(), sqlx::Error> {
+    /// Writes how far an intent has come. A closed one stays as it is. `false` when somebody else
+    /// leads.
+    pub async fn update_intent(&self, lease: &Lease, entry: &Entry) -> Result<bool, sqlx::Error> {
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
         sqlx::query(
             "UPDATE container_autoscale_history SET container_id = ?, status = ?, outcome = ?,
              problem = ?, duration_ms = ?, last_at = ? WHERE id = ? AND outcome = 'intended'",
@@ -218,25 +216,35 @@ impl Store {
         .bind(entry.duration_ms)
         .bind(entry.last_at.0)
         .bind(entry.id)
-        .execute(&self.pool)
-        .await
-        .map(drop)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
-    /// Counts further decisions like the one in row `id`.
-    pub async fn repeat(&self, id: i64, times: i64, last: Timestamp) -> Result<(), sqlx::Error> {
+    /// Counts further decisions like the one in row `id`; `false` when somebody else leads.
+    pub async fn repeat(
+        &self,
+        lease: &Lease,
+        id: i64,
+        times: i64,
+        last: Timestamp,
+    ) -> Result<bool, sqlx::Error> {
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
         sqlx::query(
             "UPDATE container_autoscale_history SET repeats = repeats + ?, last_at = ? WHERE id = ?",
         )
         .bind(times)
         .bind(last.0)
         .bind(id)
-        .execute(&self.pool)
-        .await
-        .map(drop)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
-    /// The latest `limit` rows, of one policy or all, oldest first.
+    /// The latest `limit` rows, of one policy or all, oldest first; without those that cannot be
+    /// read.
     pub async fn history(
         &self,
         policy: Option<&str>,
@@ -252,19 +260,25 @@ impl Store {
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().rev().map(entry).collect()
+        Ok(rows.iter().rev().filter_map(|row| entry(row).ok()).collect())
     }
 
-    /// Deletes closed rows and finished alerts from before `oldest`.
-    pub async fn forget_before(&self, oldest: Timestamp) -> Result<u64, sqlx::Error> {
+    /// Deletes closed rows and finished alerts from before `oldest`; `None` when somebody else leads.
+    pub async fn forget_before(
+        &self,
+        lease: &Lease,
+        oldest: Timestamp,
+    ) -> Result<Option<u64>, sqlx::Error> {
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(None) };
         let rows = sqlx::query(
             "DELETE FROM container_autoscale_history WHERE last_at < ? AND outcome <> 'intended'",
         )
         .bind(oldest.0)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        self.forget_alerts(oldest).await?;
-        Ok(rows.rows_affected())
+        self.forget_alerts(&mut tx, oldest).await?;
+        tx.commit().await?;
+        Ok(Some(rows.rows_affected()))
     }
 }
 
@@ -299,11 +313,7 @@ impl Entry {
     }
 }
 
-async fn remember(
-    tx: &mut Transaction<'static, Any>,
-    policy: &str,
-    history: &History,
-) -> Result<(), sqlx::Error> {
+async fn remember(tx: &mut Tx, policy: &str, history: &History) -> Result<(), sqlx::Error> {
     let text = serde_json::to_string(history).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
     let updated = sqlx::query("UPDATE memory SET history = ? WHERE policy = ?")
         .bind(&text)
@@ -320,7 +330,7 @@ async fn remember(
     Ok(())
 }
 
-async fn insert(tx: &mut Transaction<'static, Any>, e: &Entry) -> Result<(), sqlx::Error> {
+async fn insert(tx: &mut Tx, e: &Entry) -> Result<(), sqlx::Error> {
     let step = e.step.as_ref().map(serde_json::to_string).transpose();
     let marks = ["?"; 23].join(", ");
     let sql = format!("INSERT INTO container_autoscale_history ({COLUMNS}) VALUES ({marks})");

@@ -4,7 +4,9 @@
 use std::str::FromStr;
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
+use super::lease::Lease;
 use super::{Store, parse_column};
 use crate::timestamp::Timestamp;
 
@@ -66,39 +68,24 @@ impl FromStr for Fate {
 }
 
 impl Store {
-    /// Every container that is remembered.
+    /// Every container that is remembered. One whose row cannot be read is left out: it is met anew.
     pub async fn known_containers(&self) -> Result<Vec<Known>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT docker_host, container_id, container_name, service_name, fate, seen_at, spec
-             FROM containers",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Known {
-                    host: row.try_get(0)?,
-                    id: row.try_get(1)?,
-                    name: row.try_get(2)?,
-                    service: row.try_get(3)?,
-                    fate: parse_column("fate", row.try_get(4)?)?,
-                    seen_at: Timestamp(row.try_get(5)?),
-                    spec: row.try_get(6)?,
-                })
-            })
-            .collect()
+        let sql = "SELECT docker_host, container_id, container_name, service_name, fate, seen_at,
+                spec FROM containers ORDER BY docker_host, container_id";
+        self.readable(sql, known).await
     }
 
-    /// Writes and forgets containers in one transaction.
+    /// Writes and forgets containers in one transaction; `false` when somebody else leads.
     pub async fn remember_containers(
         &self,
+        lease: &Lease,
         changed: &[&Known],
         gone: &[(String, String)],
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         if changed.is_empty() && gone.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let mut tx = self.begin().await?;
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
         let ids = changed.iter().map(|k| (&k.host, &k.id));
         for (host, id) in ids.chain(gone.iter().map(|(host, id)| (host, id))) {
             sqlx::query("DELETE FROM containers WHERE docker_host = ? AND container_id = ?")
@@ -122,6 +109,19 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
+}
+
+fn known(row: &AnyRow) -> Result<Known, sqlx::Error> {
+    Ok(Known {
+        host: row.try_get(0)?,
+        id: row.try_get(1)?,
+        name: row.try_get(2)?,
+        service: row.try_get(3)?,
+        fate: parse_column("fate", row.try_get(4)?)?,
+        seen_at: Timestamp(row.try_get(5)?),
+        spec: row.try_get(6)?,
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::Store;
 use crate::history::History;
@@ -14,11 +15,14 @@ pub const EVERY_POLICY: &str = "*";
 impl Store {
     /// Every policy's memory. One that cannot be read is left out: the policy starts afresh.
     pub async fn memories(&self) -> Result<HashMap<String, History>, sqlx::Error> {
-        let rows = sqlx::query("SELECT policy, history FROM memory").fetch_all(&self.pool).await?;
-        let mut memories = HashMap::with_capacity(rows.len());
-        for row in rows {
+        let sql = "SELECT policy, history FROM memory ORDER BY policy";
+        let read = |row: &AnyRow| {
             let (policy, text): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-            match serde_json::from_str(&text) {
+            Ok((policy, serde_json::from_str(&text)))
+        };
+        let mut memories = HashMap::new();
+        for (policy, history) in self.readable(sql, read).await? {
+            match history {
                 Ok(history) => {
                     memories.insert(policy, history);
                 }
@@ -44,9 +48,7 @@ impl Store {
 
     /// Who is paused.
     pub async fn pauses(&self) -> Result<HashMap<String, Pause>, sqlx::Error> {
-        let rows =
-            sqlx::query("SELECT policy, direction FROM pauses").fetch_all(&self.pool).await?;
-        let pause = |row: &sqlx::any::AnyRow| {
+        let pause = |row: &AnyRow| {
             let direction: String = row.try_get(1)?;
             // A word that nobody knows pauses both ways: the safe reading.
             let pause = match direction.as_str() {
@@ -56,7 +58,8 @@ impl Store {
             };
             Ok((row.try_get(0)?, pause))
         };
-        rows.iter().map(pause).collect()
+        let sql = "SELECT policy, direction FROM pauses ORDER BY policy";
+        Ok(self.readable(sql, pause).await?.into_iter().collect())
     }
 }
 

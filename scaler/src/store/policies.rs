@@ -2,6 +2,7 @@
 //! in its `[[policy]]` table.
 
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::Store;
 use crate::config::{Sources, parse_policies};
@@ -72,29 +73,12 @@ impl PolicyRow {
 }
 
 impl Store {
-    /// Every row of the policy table.
+    /// Every row of the policy table that can be read.
     pub async fn policy_rows(&self) -> Result<Vec<PolicyRow>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT policy_name, service_name, alert_service_name, naming_convention,
+        let sql = "SELECT policy_name, service_name, alert_service_name, naming_convention,
                     autoscale_min_instance, autoscale_max_instance, autoscale_action, settings
-             FROM policies ORDER BY policy_name",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(PolicyRow {
-                    policy_name: row.try_get(0)?,
-                    service_name: row.try_get(1)?,
-                    alert_service_name: row.try_get(2)?,
-                    naming_convention: row.try_get(3)?,
-                    min: row.try_get(4)?,
-                    max: row.try_get(5)?,
-                    autoscale_action: row.try_get(6)?,
-                    settings: row.try_get(7)?,
-                })
-            })
-            .collect()
+             FROM policies ORDER BY policy_name";
+        self.readable(sql, policy).await
     }
 
     /// Writes one row, in place of one of the same name.
@@ -121,4 +105,17 @@ impl Store {
         .await?;
         tx.commit().await
     }
+}
+
+fn policy(row: &AnyRow) -> Result<PolicyRow, sqlx::Error> {
+    Ok(PolicyRow {
+        policy_name: row.try_get(0)?,
+        service_name: row.try_get(1)?,
+        alert_service_name: row.try_get(2)?,
+        naming_convention: row.try_get(3)?,
+        min: row.try_get(4)?,
+        max: row.try_get(5)?,
+        autoscale_action: row.try_get(6)?,
+        settings: row.try_get(7)?,
+    })
 }

@@ -1,13 +1,17 @@
 //! The tables, version by version.
 
 use anyhow::{Result, bail};
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use super::{Dialect, Store};
 
 /// Each entry brings the schema one version further; an entry is never changed once released.
 /// MariaDB cannot roll back a CREATE, so every statement can be run twice.
-const VERSIONS: &[&[&str]] = &[&[
+const VERSIONS: &[&[&str]] = &[FIRST, STEADY];
+
+const FIRST: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS policies (
         policy_name VARCHAR(190) NOT NULL PRIMARY KEY,
         service_name VARCHAR(190) NOT NULL,
@@ -81,7 +85,23 @@ const VERSIONS: &[&[&str]] = &[&[
     "CREATE INDEX history_by_outcome ON container_autoscale_history (outcome)",
     "CREATE INDEX history_by_time ON container_autoscale_history (at)",
     "CREATE INDEX alerts_by_status ON alerts (status)",
-]];
+];
+
+/// A lease that is watched instead of measured, and old rows that are found without a full scan.
+const STEADY: &[&str] = &[
+    "ALTER TABLE leases ADD COLUMN renewals BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE leases ADD COLUMN lasts_ms BIGINT NOT NULL DEFAULT 0",
+    "CREATE INDEX history_by_last ON container_autoscale_history (last_at)",
+    "CREATE INDEX alerts_by_receipt ON alerts (received_at)",
+];
+
+/// What MariaDB and MySQL say to a column or an index that is there already, whatever the language.
+const THERE_ALREADY: [u16; 2] = [1060, 1061];
+
+fn is_there_already(error: &dyn DatabaseError) -> bool {
+    let mysql = error.try_downcast_ref::<MySqlDatabaseError>();
+    mysql.is_some_and(|error| THERE_ALREADY.contains(&error.number()))
+}
 
 /// Runs what is missing, one scaler at a time; returns the version reached.
 pub(super) async fn migrate(store: &Store) -> Result<i64> {
@@ -103,7 +123,8 @@ pub(super) async fn migrate(store: &Store) -> Result<i64> {
 
 async fn run(store: &Store, connection: &mut sqlx::AnyConnection) -> Result<i64> {
     let mut tx = connection.begin_with(store.dialect.begin()).await?;
-    tx.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").await?;
+    tx.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)")
+        .await?;
     let row = sqlx::query("SELECT MAX(version) FROM schema_version").fetch_one(&mut *tx).await?;
     let have = row.try_get::<Option<i64>, _>(0)?.unwrap_or(0);
     let want = VERSIONS.len() as i64;
@@ -121,7 +142,7 @@ async fn run(store: &Store, connection: &mut sqlx::AnyConnection) -> Result<i64>
             };
             match tx.execute(AssertSqlSafe(format!("{statement}{exact}"))).await {
                 // Only MariaDB, not MySQL, can say IF NOT EXISTS here; both keep the first run's.
-                Err(sqlx::Error::Database(e)) if e.message().contains("Duplicate key name") => {}
+                Err(sqlx::Error::Database(e)) if is_there_already(&*e) => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => {}
             }

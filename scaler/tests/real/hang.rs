@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::support::lead;
 use berth_scaler::config::{self, Config, DockerHost, StoreUrl};
 use berth_scaler::executor::docker::{DockerExecutor, Hosts};
 use berth_scaler::executor::{BoxFuture, Ending, Executor, Progress, Sight, StepError, Task};
@@ -79,7 +80,7 @@ impl Executor for Mute {
 async fn a_round_that_nothing_ends_is_cut_off_and_the_next_one_begins_afresh() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(&StoreUrl::Sqlite(dir.path().join("scaler.db"))).await.unwrap();
-    let lease = store.take_lease("me", Duration::from_secs(60)).await.unwrap().unwrap();
+    let lease = lead(&store, "me", Duration::from_secs(60)).await;
     let config = Arc::new(Config::parse("", &|_| None).unwrap());
     let mut round = Round::new(
         config,

@@ -13,3 +13,4 @@ mod metrics;
 mod notify;
 mod scale;
 mod store;
+mod trouble;

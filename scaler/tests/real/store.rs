@@ -18,7 +18,7 @@ use berth_scaler::store::{Store, lease::Lease};
 use berth_scaler::timestamp::Timestamp;
 use tempfile::TempDir;
 
-use crate::support::{MariaDb, eventually};
+use crate::support::{MariaDb, lead};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -40,23 +40,24 @@ async fn everything(url: &StoreUrl) {
     let (a, b) = (a.unwrap(), b.unwrap());
     c.unwrap().close().await;
     one_leads(&a, &b).await;
-    let lease = a.take_lease("a", TTL).await.unwrap().unwrap();
-    the_same_alert_is_kept_once(&a, &b).await;
+    let lease = lead(&a, "a", TTL).await;
+    the_same_alert_is_kept_once(&a, &b, &lease).await;
     a_decision_is_stored_wholly_or_not(&a, &b, &lease).await;
-    the_rest_comes_back(&a, &b).await;
+    the_rest_comes_back(&a, &b, &lease).await;
+    a_leader_of_the_past_writes_nothing(&a, &b, &lease).await;
     a.close().await;
     b.close().await;
 }
 
 async fn one_leads(a: &Store, b: &Store) {
-    let (x, y) = tokio::join!(a.take_lease("a", TTL), b.take_lease("b", TTL));
+    let seen = a.see_lease().await.unwrap();
+    let (x, y) = tokio::join!(a.take_lease("a", TTL, &seen), b.take_lease("b", TTL, &seen));
     let (x, y) = (x.unwrap(), y.unwrap());
     assert!(x.is_some() != y.is_some(), "{x:?} {y:?}");
     let first = x.or(y).unwrap();
     assert!(a.leads(&first).await.unwrap());
     assert!(b.renew_lease(&first, Duration::from_millis(1)).await.unwrap());
-    let second =
-        eventually("the lease runs out", async || b.take_lease("b", TTL).await.unwrap()).await;
+    let second = lead(b, "b", TTL).await;
     assert_eq!(second.epoch, first.epoch + 1);
     assert!(!a.leads(&first).await.unwrap() && !a.renew_lease(&first, TTL).await.unwrap());
     b.release_lease(&second).await.unwrap();
@@ -72,7 +73,7 @@ fn alert(key: &str) -> Alert {
     }
 }
 
-async fn the_same_alert_is_kept_once(a: &Store, b: &Store) {
+async fn the_same_alert_is_kept_once(a: &Store, b: &Store, lease: &Lease) {
     let (now, later) = (Timestamp(1000), Timestamp(2000));
     let alert = alert("k");
     let both = tokio::join!(a.receive(&alert, now, later), b.receive(&alert, now, later));
@@ -84,8 +85,8 @@ async fn the_same_alert_is_kept_once(a: &Store, b: &Store) {
     let waiting = b.waiting_alerts().await.unwrap();
     assert_eq!(waiting.iter().map(|w| w.repeats).collect::<Vec<_>>(), [2, 1]);
     assert_eq!(waiting[0].alert, alert);
-    a.skip_alert(x.id, "too old").await.unwrap();
-    a.skip_alert(after.id, "too old").await.unwrap();
+    a.skip_alert(lease, x.id, "too old").await.unwrap();
+    a.skip_alert(lease, after.id, "too old").await.unwrap();
     assert!(a.waiting_alerts().await.unwrap().is_empty());
 }
 
@@ -139,22 +140,22 @@ async fn a_decision_is_stored_wholly_or_not(a: &Store, b: &Store, lease: &Lease)
     assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Stored);
     let kept = b.open_intents().await.unwrap().pop().unwrap();
     assert!(kept.reason.len() < 5000 && kept.reason.starts_with('é'), "cut short, not refused");
-    a.update_intent(&Entry { outcome: Outcome::Failed, ..kept }).await.unwrap();
+    a.update_intent(lease, &Entry { outcome: Outcome::Failed, ..kept }).await.unwrap();
 
     let mut done = entries[0].clone();
     (done.outcome, done.status) = (Outcome::Done, Some("running".to_owned()));
-    a.update_intent(&done).await.unwrap();
+    a.update_intent(lease, &done).await.unwrap();
     assert!(a.open_intents().await.unwrap().is_empty());
     assert_eq!(b.history(Some("web"), 10).await.unwrap()[0], done);
     assert_eq!(b.history(Some("other"), 10).await.unwrap(), []);
-    a.repeat(done.id, 3, Timestamp(7000)).await.unwrap();
+    a.repeat(lease, done.id, 3, Timestamp(7000)).await.unwrap();
     assert_eq!(a.history(None, 10).await.unwrap()[0].repeats, 4);
-    assert_eq!(a.put_back_alerts("web", Timestamp(5000)).await.unwrap(), 1);
+    assert_eq!(a.put_back_alerts(lease, "web", Timestamp(5000)).await.unwrap(), Some(1));
     assert_eq!(a.waiting_alerts().await.unwrap().len(), 1);
-    assert_eq!(a.forget_before(Timestamp(8000)).await.unwrap(), 2);
+    assert_eq!(a.forget_before(lease, Timestamp(8000)).await.unwrap(), Some(2));
 }
 
-async fn the_rest_comes_back(a: &Store, b: &Store) {
+async fn the_rest_comes_back(a: &Store, b: &Store, lease: &Lease) {
     a.set_pause("web", Pause::Down).await.unwrap();
     a.set_pause(EVERY_POLICY, Pause::Both).await.unwrap();
     a.set_pause(EVERY_POLICY, Pause::None).await.unwrap();
@@ -189,10 +190,53 @@ async fn the_rest_comes_back(a: &Store, b: &Store) {
         seen_at: Timestamp(3),
         spec: Some("x".repeat(100_000)),
     };
-    a.remember_containers(&[&known], &[]).await.unwrap();
+    a.remember_containers(lease, &[&known], &[]).await.unwrap();
     assert_eq!(b.known_containers().await.unwrap(), [known]);
-    a.remember_containers(&[], &[("local".to_owned(), "f00".to_owned())]).await.unwrap();
+    a.remember_containers(lease, &[], &[("local".to_owned(), "f00".to_owned())]).await.unwrap();
     assert!(b.known_containers().await.unwrap().is_empty());
+}
+
+/// Every write of a leader, after another took over.
+async fn a_leader_of_the_past_writes_nothing(a: &Store, b: &Store, lease: &Lease) {
+    let received = a.receive(&alert("f"), Timestamp(1), Timestamp(9_000)).await.unwrap().unwrap();
+    let entries = [intent(6000, lease.epoch)];
+    let ended = [(received.id, AlertEnd::Processed("scale out".to_owned()))];
+    let commit = Commit {
+        policy: "web",
+        entries: &entries,
+        alerts: &ended,
+        at: Timestamp(6000),
+        ..Commit::default()
+    };
+    assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Stored);
+    let other = a.receive(&alert("g"), Timestamp(1), Timestamp(9_000)).await.unwrap().unwrap();
+    let before = (b.all_alerts().await.unwrap(), b.history(None, 100).await.unwrap());
+
+    let seen = b.see_lease().await.unwrap();
+    let successor = b.take_lease("b", TTL, &seen).await.unwrap().unwrap();
+    let closed = Entry { outcome: Outcome::Failed, ..entries[0].clone() };
+    assert!(!a.update_intent(lease, &closed).await.unwrap());
+    assert!(!a.repeat(lease, closed.id, 9, Timestamp(6001)).await.unwrap());
+    assert!(!a.skip_alert(lease, other.id, "too late").await.unwrap());
+    assert_eq!(a.put_back_alerts(lease, "web", Timestamp(6000)).await.unwrap(), None);
+    assert_eq!(a.forget_before(lease, Timestamp(99_000)).await.unwrap(), None);
+    assert!(!a.save_memories(lease, &[("web", &History::default())]).await.unwrap());
+    let known = Known {
+        host: "local".to_owned(),
+        id: "f00".to_owned(),
+        name: "web_1".to_owned(),
+        service: "web".to_owned(),
+        fate: Fate::Parked,
+        seen_at: Timestamp(3),
+        spec: None,
+    };
+    assert!(!a.remember_containers(lease, &[&known], &[]).await.unwrap());
+    assert!(b.known_containers().await.unwrap().is_empty());
+    assert!(!a.renew_lease(lease, TTL).await.unwrap());
+    a.release_lease(lease).await.unwrap();
+    assert!(b.leads(&successor).await.unwrap());
+    assert_eq!((b.all_alerts().await.unwrap(), b.history(None, 100).await.unwrap()), before);
+    assert!(b.update_intent(&successor, &closed).await.unwrap());
 }
 
 #[tokio::test]

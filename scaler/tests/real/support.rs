@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use berth_scaler::run::leadership::{Candidate, Found};
+use berth_scaler::store::{Store, lease::Lease};
 use tempfile::TempDir;
 
 /// Longest wait for a condition.
@@ -51,6 +53,17 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
         assert!(Instant::now() < end, "{what}: not within {DEADLINE:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Takes the lead as a scaler does, waiting for one who may have it.
+pub(crate) async fn lead(store: &Store, holder: &str, ttl: Duration) -> Lease {
+    let candidate = Candidate::new(store.clone(), holder.to_owned(), ttl);
+    let candidate = tokio::sync::Mutex::new(candidate);
+    eventually("the lead is taken", async || match candidate.lock().await.look().await.unwrap() {
+        Found::Taken(lease) => Some(lease),
+        Found::Led | Found::Silent => None,
+    })
+    .await
 }
 
 /// `ca.pem`, and `server` and `client` with `.pem` and `.key`, for this machine.
@@ -278,12 +291,17 @@ impl Drop for Site {
 #[derive(Debug)]
 pub(crate) struct MariaDb {
     _process: Process,
-    _dir: TempDir,
+    dir: TempDir,
     pub(crate) url: String,
 }
 
 impl MariaDb {
     pub(crate) async fn start() -> Option<Self> {
+        Self::start_with("secret", &[]).await
+    }
+
+    /// With options of one's own; `url` has no password in it when it is not `secret`.
+    pub(crate) async fn start_with(password: &str, options: &[&str]) -> Option<Self> {
         if !have(&["mariadbd", "mariadb-install-db"]) {
             return None;
         }
@@ -305,21 +323,31 @@ impl MariaDb {
             .arg(format!("--socket={}", socket.display()))
             .arg(format!("--pid-file={}", dir.path().join("pid").display()))
             .arg(format!("--datadir={}", data.display()))
+            .args(options)
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(dir.path().join("log")).unwrap());
         let process = Process::start(&mut command);
-        let sql = "CREATE DATABASE berth; CREATE USER scaler@'127.0.0.1' IDENTIFIED BY 'secret'; \
-                   GRANT ALL ON berth.* TO scaler@'127.0.0.1'";
+        let sql = format!(
+            "CREATE DATABASE berth; CREATE USER scaler@'127.0.0.1' IDENTIFIED BY '{password}'; \
+             GRANT ALL ON berth.* TO scaler@'127.0.0.1'"
+        );
         eventually("MariaDB answers", async || {
             let done = Command::new("mariadb")
-                .args(["--no-defaults", "-uroot", "-e", sql])
+                .args(["--no-defaults", "-uroot", "-e", &sql])
                 .arg(format!("--socket={}", socket.display()))
                 .output();
             done.unwrap().status.success().then_some(())
         })
         .await;
         let url = format!("mysql://scaler:secret@127.0.0.1:{}/berth", address.port());
-        Some(Self { _process: process, _dir: dir, url })
+        Some(Self { _process: process, dir, url })
+    }
+
+    /// Asks as root.
+    pub(crate) fn sql(&self, statement: &str) -> String {
+        let socket = format!("--socket={}", self.dir.path().join("socket").display());
+        let mut command = Command::new("mariadb");
+        output(command.args(["--no-defaults", "-uroot", "-N", &socket, "-e", statement]))
     }
 }
 

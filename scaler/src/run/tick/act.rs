@@ -6,7 +6,7 @@ use anyhow::Result;
 use futures_util::StreamExt;
 use tracing::{error, info};
 
-use super::Round;
+use super::{Round, still_leads};
 use crate::clock::now;
 use crate::crash;
 use crate::executor::{Executor, Progress, Step, StepError, StepKind, Task};
@@ -86,13 +86,13 @@ impl Round {
         }
         entry.last_at = at;
         if entry.outcome == Outcome::Intended {
-            return Ok(self.store.update_intent(entry).await?);
+            return still_leads(self.store.update_intent(lease, entry).await?);
         }
         if (step.kind, entry.outcome) == (StepKind::Park, Outcome::Done) {
-            self.park(&step, at).await?;
+            self.park(lease, &step, at).await?;
         }
         entry.duration_ms = Some(i64::try_from(at.since(entry.at).as_millis()).unwrap_or(i64::MAX));
-        self.store.update_intent(entry).await?;
+        still_leads(self.store.update_intent(lease, entry).await?)?;
         crash::point("outcome_written");
         self.page.acted(&entry.policy, &entry.action, entry.outcome.as_str());
         let container = entry.container_name.as_deref().unwrap_or_default();
@@ -128,16 +128,16 @@ impl Round {
             let memory = memory.clone();
             self.store.save_memories(lease, &[(&entry.policy, &memory)]).await?;
         }
-        self.store.put_back_alerts(&entry.policy, entry.decided_at).await?;
-        Ok(())
+        let back = self.store.put_back_alerts(lease, &entry.policy, entry.decided_at).await?;
+        still_leads(back.is_some())
     }
 
     /// Remembers who stopped it before the intent is closed: afterwards nobody could tell.
-    async fn park(&mut self, step: &Step, at: Timestamp) -> Result<()> {
+    async fn park(&mut self, lease: &Lease, step: &Step, at: Timestamp) -> Result<()> {
         let key = (step.host.clone(), step.id.clone().unwrap_or_default());
         if let Some(known) = self.led.census.get_mut(&key) {
             (known.fate, known.seen_at) = (Fate::Parked, at);
-            self.store.remember_containers(&[known], &[]).await?;
+            still_leads(self.store.remember_containers(lease, &[known], &[]).await?)?;
         }
         Ok(())
     }
