@@ -18,6 +18,8 @@ pub struct Config {
     pub store: Store,
     /// `[loop]`.
     pub timing: Timing,
+    /// `[labels]`.
+    pub labels: Labels,
     /// `[alerts]`; without it no alert is taken in.
     pub alerts: Option<Alerts>,
     /// `[status]`; without it neither `/metrics` nor `/healthz` is served.
@@ -76,6 +78,33 @@ pub struct Timing {
     pub lease: Duration,
     /// `keep_history`: audit rows older than this are deleted.
     pub keep_history: Duration,
+}
+
+/// `[labels]`: what containers' labels may do, and by what clones are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// `trust`.
+    pub trust: Trust,
+    /// `owner`: whose clones are this scaler's; without it an id that its store keeps.
+    pub owner: Option<String>,
+}
+
+/// How far labels are trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// They say to which service a container belongs, and nothing else.
+    Off,
+    /// They may narrow what a policy allows.
+    #[default]
+    Narrow,
+    /// They win over the policy and may make one by themselves.
+    Full,
+}
+
+impl Trust {
+    /// The words of the configuration.
+    pub const WORDS: [(&str, Trust); 3] =
+        [("off", Trust::Off), ("narrow", Trust::Narrow), ("full", Trust::Full)];
 }
 
 /// `[alerts]`.

@@ -13,6 +13,27 @@ pub const LONGEST_NAME: usize = 190;
 /// The largest minimum and maximum: a slip of the finger must not fill the hosts and the store.
 pub const MOST_REPLICAS: u32 = 10_000;
 
+/// Whether a container may be called so, or so and a number. The error says what was expected.
+pub fn check_container_name(name: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    match name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(legal) {
+        true => Ok(()),
+        false => Err(format!(
+            "containers are called by it: expected letters, digits, _, . and -, the first one a \
+             letter or a digit, not {name:?}"
+        )),
+    }
+}
+
+/// Whether a policy may be called so: not like an option of the command line, and not like what
+/// stands for all policies. The error says what was expected.
+pub fn check_policy_name(name: &str) -> Result<(), String> {
+    match name.starts_with(['-', '*']) {
+        true => Err(format!("a policy's name does not begin with - or *, not {name:?}")),
+        false => Ok(()),
+    }
+}
+
 /// One policy: which service, between which bounds, by which signals, how fast each way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -48,6 +69,12 @@ pub struct Policy {
     pub pause: Pause,
     /// `dry_run`: decide and record, never act.
     pub dry_run: bool,
+    /// `template`: the name of the container that new ones are made like and whose labels count;
+    /// without it the eldest that the scaler did not make, once chosen for good.
+    pub template: Option<String>,
+    /// `clone_privileged`: what gives a container rights on its host, such as a path of the host,
+    /// is cloned onto other hosts too.
+    pub clone_privileged: bool,
     /// `victim`: in which order replicas go on scale-in.
     pub victim: Vec<VictimOrder>,
     /// `drain_grace`: how long a stopping container may take before it is killed; longer than the
@@ -75,6 +102,8 @@ impl Policy {
             alert_step: 1,
             pause: Pause::None,
             dry_run: false,
+            template: None,
+            clone_privileged: false,
             victim: VictimOrder::DEFAULT.to_vec(),
             drain_grace: Duration::from_secs(60),
         }

@@ -4,7 +4,7 @@ use super::reader::{Fields, Value};
 use super::{SourceKind, Sources};
 use crate::policy::{
     Action, Actions, DockerStat, Law, Limit, Metric, Pause, Policy, Query, Rules, Step, Take,
-    Target, UTILISATION, ValueOf, VictimOrder,
+    Target, UTILISATION, ValueOf, VictimOrder, check_container_name, check_policy_name,
 };
 use crate::schedule::{Schedule, ScheduleError};
 use std::time::Duration;
@@ -52,7 +52,10 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     f.expect(&NAME, "a name of its own");
     f.expect(&["service_name", "alert_service_name"], "the service to scale");
     f.expect(&MAX, "a whole number");
-    let name = f.alias(NAME, Value::name);
+    let name = f.alias(NAME, |v| {
+        let name = v.name()?;
+        check_policy_name(&name).map(|()| name)
+    });
     let alert_service = f.opt("alert_service_name", Value::name);
     let service = f.opt("service_name", Value::name).or_else(|| alert_service.clone());
     let (min, max) = (f.alias(MIN, Value::replicas), f.alias(MAX, Value::replicas));
@@ -72,7 +75,15 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
     );
     p.alert_service = alert_service.unwrap_or_else(|| p.service.clone());
     p.naming_convention =
-        f.alias(["naming_convention", "container_naming_convention"], Value::name);
+        f.alias(["naming_convention", "container_naming_convention"], Value::container_name);
+    if p.naming_convention.is_none()
+        && !f.has("naming_convention")
+        && let Some(Err(why)) = service.as_deref().map(check_container_name)
+    {
+        f.error("service_name", format!("{why}; or give a naming_convention"));
+    }
+    p.template = f.opt("template", Value::container_name);
+    set(&mut p.clone_privileged, f.opt("clone_privileged", Value::boolean));
     if let Some(list) = f.opt("autoscale_action", |v| v.list(|a| a.text()?.parse::<Action>())) {
         let service_scope = |a: &Action| matches!(a, Action::ScaleUpService);
         if p.naming_convention.is_none() && list.iter().any(service_scope) {

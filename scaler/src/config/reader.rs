@@ -2,7 +2,7 @@
 //! into structs would stop at the first.
 
 use super::ConfigError;
-use crate::policy::{LONGEST_NAME, MOST_REPLICAS};
+use crate::policy::{LONGEST_NAME, MOST_REPLICAS, check_container_name};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::time::Duration;
@@ -133,6 +133,12 @@ impl<'a> Value<'a> {
             }
             false => Ok(text),
         }
+    }
+
+    /// The name of containers, or how it begins.
+    pub(super) fn container_name(self) -> Result<String, String> {
+        let name = self.name()?;
+        check_container_name(&name).map(|()| name)
     }
 
     /// A whole number of at least zero.

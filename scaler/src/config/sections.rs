@@ -3,8 +3,8 @@
 use super::policy::policies;
 use super::reader::{Fields, Value};
 use super::{
-    Alerts, ClientTls, Config, Docker, DockerHost, HaProxy, HttpSource, Notify, NotifyKind, Secret,
-    ServerTls, Status, Store, StoreUrl, Timing,
+    Alerts, ClientTls, Config, Docker, DockerHost, HaProxy, HttpSource, Labels, Notify, NotifyKind,
+    Secret, ServerTls, Status, Store, StoreUrl, Timing, Trust,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use std::time::Duration;
 pub(super) fn config(root: &Fields<'_>) -> Option<Config> {
     let timing = timing(root);
     let store = store(root);
+    let labels = labels(root);
     let alerts = root.table("alerts").and_then(alerts);
     let status = root.table("status").and_then(|f| {
         let listen = f.req("listen", "an address such as \"127.0.0.1:9101\"", address);
@@ -23,6 +24,7 @@ pub(super) fn config(root: &Fields<'_>) -> Option<Config> {
     let mut config = Config {
         store: store?,
         timing,
+        labels,
         alerts,
         status,
         haproxy: each(root, "haproxy", haproxy),
@@ -133,6 +135,14 @@ fn timing(root: &Fields<'_>) -> Timing {
     }
     f.finish();
     timing
+}
+
+pub(super) fn labels(root: &Fields<'_>) -> Labels {
+    let Some(f) = root.table("labels") else { return Labels::default() };
+    let trust = f.opt("trust", |v| v.one_of(&Trust::WORDS)).unwrap_or_default();
+    let owner = f.opt("owner", Value::name);
+    f.finish();
+    Labels { trust, owner }
 }
 
 fn alerts(f: Fields<'_>) -> Option<Alerts> {

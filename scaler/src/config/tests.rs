@@ -191,6 +191,24 @@ fn refuses_what_cannot_be_meant() {
             policy.replace("= 3", "= 10001"),
             "line 3: policy[p].autoscale_max_instance: expected at most 10000, not 10001",
         ),
+        (
+            with("naming_convention = '../../info?x='"),
+            "line 5: policy[p].naming_convention: containers are called by it: expected letters",
+        ),
+        (with("template = '/x'"), "line 5: policy[p].template: containers are called by it"),
+        (
+            policy.replace("'s'", "'../x'"),
+            "line 4: policy[p].service_name: containers are called by it: expected letters",
+        ),
+        (policy.replace("'p'", "'*'"), "line 2: policy[*].policy_name: a policy's name does not"),
+        (
+            "[labels]\ntrust = 'some'".to_owned(),
+            "line 2: labels.trust: expected one of off, narrow, full, not \"some\"",
+        ),
+        (
+            with("autoscale_action = 'scale_up_node'"),
+            "line 5: policy[p].autoscale_action: scale_up_node needs",
+        ),
         (with("up = { limit_count = 2 }"), "line 5: policy[p].up.limit_period: is missing"),
         (
             with(
@@ -234,7 +252,7 @@ fn a_row_of_the_policy_table_cannot_read_the_environment() {
     let row = PolicyRow {
         policy_name: "web".to_owned(),
         service_name: "${PATH}".to_owned(),
-        naming_convention: Some("${".to_owned()),
+        naming_convention: Some("x".to_owned()),
         max: 3,
         settings: Some("drain_grace = \"${PATH}\"".to_owned()),
         ..PolicyRow::default()
@@ -244,7 +262,7 @@ fn a_row_of_the_policy_table_cannot_read_the_environment() {
     let policy = PolicyRow { settings: None, ..row }.parse(&Sources::any()).expect("right");
     assert_eq!(
         (policy.service.as_str(), policy.naming_convention.as_deref()),
-        ("${PATH}", Some("${"))
+        ("${PATH}", Some("x"))
     );
 }
 

@@ -317,7 +317,9 @@ impl Round {
         }
         self.led.table.clone_from(&table);
         let merged = policies::file_and_table(&self.config.policies, table, &mut complaints);
-        let mut merged = policies::with_labels(merged, &labels(sight), &mut complaints);
+        let (trust, mut effects) = (self.config.labels.trust, Vec::new());
+        let mut merged = policies::with_labels(merged, &labels(sight), trust, &mut effects);
+        complaints.extend(effects.iter().filter(|e| e.refused.is_some()).map(|e| e.to_string()));
         policies::hold_back(&mut merged, &self.store.pauses().await?, self.dry_run);
         for complaint in complaints {
             self.complain(complaint);
