@@ -48,6 +48,7 @@ fn wrap(command: &[OsString], inherited: Inherited, config: &Config) -> u8 {
         environment: SECRETS.iter().map(|name| (name.into(), None)).collect(),
         signal_group: config.app.signal_group,
         signal_rewrite: config.app.signal_rewrite.clone(),
+        stop_signals: config.app.stop_signals,
     };
     let code = match config.registers() {
         true => container::run::run(command, inherited, options, config),

@@ -20,7 +20,7 @@ pub use value::{LogFormat, ReadyCheck, Target};
 pub use variables::{VARIABLES, Variable};
 
 use crate::init::exit::ExitRemap;
-use crate::init::signal::SignalRewrite;
+use crate::init::signal::{SignalRewrite, StopSignals};
 use crate::registers::dns::config::DnsConfig;
 use crate::registers::haproxy::Tls;
 
@@ -96,6 +96,8 @@ pub struct AppConfig {
     pub signal_group: bool,
     /// Signals that reach the app as others.
     pub signal_rewrite: SignalRewrite,
+    /// Signals that ask the container to stop.
+    pub stop_signals: StopSignals,
     /// Exit codes that leave as others.
     pub exit_remap: ExitRemap,
 }
@@ -147,6 +149,7 @@ fn app(env: &mut Env) -> AppConfig {
         stop_timeout: env.duration("STOP_TIMEOUT", Duration::ZERO, None),
         signal_group: env.parse_if("SIGNAL_GROUP", "0 or 1", value::flag).unwrap_or(false),
         signal_rewrite: env.parse_or_default("SIGNAL_REWRITE"),
+        stop_signals: env.parse_or_default("STOP_SIGNALS"),
         exit_remap: env.parse_or_default("EXIT_REMAP"),
     }
 }

@@ -2,5 +2,7 @@
 //! the app can serve. Knows the registers only by what they are told and report.
 
 pub mod lifecycle;
+mod look;
 pub mod readiness;
 pub mod run;
+mod tasks;

@@ -46,6 +46,7 @@ pub const VARIABLES: &[Variable] = &[
     v("RECLAIM_AFTER", "30s", "a slot that HAProxy found DOWN for this long may be taken over"),
     v("DRAIN_TIMEOUT", "5s", "longest wait for sessions to end before the app is stopped"),
     v("STOP_TIMEOUT", "0: never", "SIGKILL this long after the stop signal"),
+    v("STOP_SIGNALS", "TERM,INT,QUIT", "signals that ask the container to stop"),
     v("HAPROXY_TLS_CA", "none: no TLS", "PEM file: authorities of the stats socket's certificate"),
     v("HAPROXY_TLS_CERT", "none", "PEM file: our certificate, for mutual TLS"),
     v("HAPROXY_TLS_KEY", "none", "PEM file: the key of that certificate"),

@@ -17,14 +17,25 @@ pub enum Event<S> {
     Ready,
     /// It can no longer.
     Unready,
-    /// It was asked to stop, by this signal.
-    Stop(S),
+    /// It was asked to stop.
+    Stop(Stop<S>),
+    /// It is there and serves, as [`Action::Look`] found.
+    StillServes,
     /// A register answered.
     Report(Report),
     /// The app has ended.
     AppEnded,
     /// A deadline may have passed.
     Tick,
+}
+
+/// A request to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop<S> {
+    /// The signal by which it came.
+    pub signal: S,
+    /// An app that is still there so long after its stop signal may have survived it.
+    pub survived_after: Duration,
 }
 
 /// What is to be done about it.
@@ -34,6 +45,10 @@ pub enum Action<S> {
     Want(Want),
     /// Send the app its stop signal.
     Stop(S),
+    /// Find out whether the app serves still, until it does: [`Event::StillServes`].
+    Look,
+    /// Look no longer.
+    LookAway,
     /// Send the app SIGKILL.
     Kill,
     /// Leave with the app's exit code.
@@ -58,11 +73,13 @@ enum State<S> {
     /// The app's check turned; out of rotation until it recovers.
     Unready,
     /// Asked to stop; out of rotation; waiting until the work is done.
-    Draining { signal: S, until: Instant },
+    Draining { stop: Stop<S>, until: Instant },
     /// Giving the registrations back before the app is stopped.
-    Releasing { signal: S, until: Instant },
-    /// The app has its stop signal.
+    Releasing { stop: Stop<S>, until: Instant },
+    /// The app has its stop signal, and SIGKILL follows: there is no way back.
     Stopping { kill_at: Option<Instant> },
+    /// The app has its stop signal, and may survive it. From `look_at` on somebody looks.
+    Stopped { look_at: Option<Instant> },
     /// The app has ended; giving back what may still be held.
     Ended { until: Instant },
     /// Nothing is left to do.
@@ -75,6 +92,8 @@ pub struct Lifecycle<S> {
     limits: Limits,
     state: State<S>,
     want: Want,
+    /// What the app's check says.
+    ready: bool,
     /// When waiting for the release ends, once it has begun.
     release_until: Option<Instant>,
     standings: BTreeMap<Arc<str>, (u64, Standing)>,
@@ -88,6 +107,7 @@ impl<S: Copy> Lifecycle<S> {
             limits,
             state: State::Starting,
             want,
+            ready: false,
             release_until: None,
             standings: BTreeMap::new(),
         }
@@ -105,41 +125,65 @@ impl<S: Copy> Lifecycle<S> {
             | State::Releasing { until, .. }
             | State::Ended { until } => Some(until),
             State::Stopping { kill_at } => kill_at,
+            State::Stopped { look_at } => look_at,
             State::Starting | State::Serving | State::Unready | State::Left => None,
         }
+    }
+
+    /// The stop signal that the app has not got yet.
+    pub fn stop_owed(&self) -> Option<S> {
+        match self.state {
+            State::Draining { stop, .. } | State::Releasing { stop, .. } => Some(stop.signal),
+            _ => None,
+        }
+    }
+
+    /// Whether the app has got its stop signal.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self.state, State::Stopping { .. } | State::Stopped { .. })
+    }
+
+    /// Whether every register has said so in answer to the present wish.
+    pub fn holds_nothing(&self) -> bool {
+        let answers = self.standings.values();
+        answers.into_iter().all(|answer| *answer == (self.want.epoch, Standing::Absent))
     }
 
     /// Takes in one event and says what to do, in order.
     pub fn on(&mut self, event: Event<S>, now: Instant) -> Vec<Action<S>> {
         let mut actions = Vec::new();
-        if let Event::Report(report) = &event {
-            self.note(report);
+        match &event {
+            Event::Report(report) => self.note(report),
+            Event::Ready => self.ready = true,
+            Event::Unready => self.ready = false,
+            _ => {}
         }
         match (&self.state, event) {
-            (State::Left, _) => {}
-            (State::Ended { .. }, Event::AppEnded) => {}
+            (State::Left, _) | (State::Ended { .. }, Event::AppEnded) => {}
             (_, Event::AppEnded) => {
                 let until = self.release(now, &mut actions);
                 self.state = State::Ended { until };
             }
-            (State::Starting | State::Unready, Event::Ready) => {
-                self.state = State::Serving;
-                self.wish(Desired::Serving, &mut actions);
-            }
+            (State::Starting | State::Unready, Event::Ready) => self.serve(&mut actions),
             (State::Serving, Event::Unready) => {
                 self.state = State::Unready;
                 self.wish(Desired::Draining, &mut actions);
             }
-            (State::Starting, Event::Stop(signal)) => self.stop(signal, now, &mut actions),
-            (State::Serving | State::Unready, Event::Stop(signal)) => {
-                self.state = State::Draining { signal, until: now + self.limits.drain };
+            (State::Serving | State::Unready, Event::Stop(stop)) => {
+                self.state = State::Draining { stop, until: now + self.limits.drain };
                 self.wish(Desired::Draining, &mut actions);
             }
-            (State::Draining { .. } | State::Releasing { .. }, Event::Stop(signal)) => {
+            (State::Draining { .. } | State::Releasing { .. }, Event::Stop(stop)) => {
                 self.release(now, &mut actions);
-                self.stop(signal, now, &mut actions);
+                self.stop(stop, now, &mut actions);
             }
-            (State::Stopping { .. }, Event::Stop(signal)) => actions.push(Action::Stop(signal)),
+            (State::Starting, Event::Stop(stop)) => self.stop(stop, now, &mut actions),
+            (State::Stopping { .. }, Event::Stop(stop)) => actions.push(Action::Stop(stop.signal)),
+            (State::Stopped { look_at }, Event::Stop(stop)) => {
+                actions.extend(look_at.is_none().then_some(Action::LookAway));
+                self.stop(stop, now, &mut actions);
+            }
+            (State::Stopped { look_at: None }, Event::StillServes) => self.survived(&mut actions),
             _ => {}
         }
         self.advance(now, &mut actions);
@@ -148,21 +192,25 @@ impl<S: Copy> Lifecycle<S> {
 
     /// Moves on when what a state waits for has come, or its deadline.
     fn advance(&mut self, now: Instant, actions: &mut Vec<Action<S>>) {
-        if let State::Draining { signal, until } = self.state
+        if let State::Draining { stop, until } = self.state
             && (now >= until || self.all(&[Standing::Absent, Standing::Idle]))
         {
             let until = self.release(now, actions);
-            self.state = State::Releasing { signal, until };
+            self.state = State::Releasing { stop, until };
         }
-        if let State::Releasing { signal, until } = self.state
+        if let State::Releasing { stop, until } = self.state
             && (now >= until || self.all(&[Standing::Absent]))
         {
-            self.stop(signal, now, actions);
+            self.stop(stop, now, actions);
         }
         match self.state {
             State::Stopping { kill_at: Some(at) } if now >= at => {
                 self.state = State::Stopping { kill_at: None };
                 actions.push(Action::Kill);
+            }
+            State::Stopped { look_at: Some(at) } if now >= at => {
+                self.state = State::Stopped { look_at: None };
+                actions.push(Action::Look);
             }
             State::Ended { until } if now >= until || self.all(&[Standing::Absent]) => {
                 self.state = State::Left;
@@ -172,13 +220,30 @@ impl<S: Copy> Lifecycle<S> {
         }
     }
 
-    fn stop(&mut self, signal: S, now: Instant, actions: &mut Vec<Action<S>>) {
-        let kill_at = (!self.limits.stop.is_zero()).then(|| now + self.limits.stop);
-        self.state = State::Stopping { kill_at };
-        actions.push(Action::Stop(signal));
+    /// Gives the app its stop signal. Only where nobody is going to kill it is there a way back.
+    fn stop(&mut self, stop: Stop<S>, now: Instant, actions: &mut Vec<Action<S>>) {
+        self.state = match self.limits.stop {
+            Duration::ZERO => State::Stopped { look_at: Some(now + stop.survived_after) },
+            limit => State::Stopping { kill_at: Some(now + limit) },
+        };
+        actions.push(Action::Stop(stop.signal));
     }
 
-    /// Gives everything back, for good. The time for it runs once, whatever else happens.
+    /// The app has survived its stop signal: it is as if it had been started just now.
+    fn survived(&mut self, actions: &mut Vec<Action<S>>) {
+        self.release_until = None;
+        self.state = State::Starting;
+        if self.ready {
+            self.serve(actions);
+        }
+    }
+
+    fn serve(&mut self, actions: &mut Vec<Action<S>>) {
+        self.state = State::Serving;
+        self.wish(Desired::Serving, actions);
+    }
+
+    /// Gives everything back. The time for it runs once, whatever else happens meanwhile.
     fn release(&mut self, now: Instant, actions: &mut Vec<Action<S>>) -> Instant {
         self.wish(Desired::Absent, actions);
         *self.release_until.get_or_insert(now + RELEASE_TIMEOUT)
@@ -214,136 +279,4 @@ impl<S: Copy> Lifecycle<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TERM: i32 = 15;
-
-    struct Life {
-        cycle: Lifecycle<i32>,
-        now: Instant,
-    }
-
-    impl Life {
-        fn new() -> Self {
-            let limits = Limits { drain: Duration::from_secs(5), stop: Duration::from_secs(10) };
-            let mut life = Self { cycle: Lifecycle::new(limits), now: Instant::now() };
-            life.report("a", Standing::Absent);
-            life
-        }
-
-        fn serving() -> Self {
-            let mut life = Self::new();
-            assert_eq!(life.on(Event::Ready), [want(Desired::Serving, 1)]);
-            assert_eq!(life.report("a", Standing::Serving), []);
-            life
-        }
-
-        fn on(&mut self, event: Event<i32>) -> Vec<Action<i32>> {
-            self.cycle.on(event, self.now)
-        }
-
-        fn report(&mut self, register: &str, standing: Standing) -> Vec<Action<i32>> {
-            let epoch = self.cycle.want.epoch;
-            self.on(report(register, epoch, standing))
-        }
-
-        fn after(&mut self, millis: u64) -> Vec<Action<i32>> {
-            self.now += Duration::from_millis(millis);
-            self.on(Event::Tick)
-        }
-    }
-
-    fn report(register: &str, epoch: u64, standing: Standing) -> Event<i32> {
-        Event::Report(Report { register: register.into(), epoch, standing: Some(standing) })
-    }
-
-    fn want(desired: Desired, epoch: u64) -> Action<i32> {
-        Action::Want(Want { desired, epoch })
-    }
-
-    #[test]
-    fn a_stop_drains_then_releases_then_stops_the_app() {
-        let mut life = Life::serving();
-        assert_eq!(life.on(Event::Stop(TERM)), [want(Desired::Draining, 2)]);
-        assert_eq!(life.report("a", Standing::Draining { sessions: 3 }), []);
-        assert_eq!(life.report("a", Standing::Idle), [want(Desired::Absent, 3)]);
-        assert_eq!(life.report("a", Standing::Absent), [Action::Stop(TERM)]);
-        assert_eq!(life.on(Event::AppEnded), [Action::Exit]);
-    }
-
-    #[test]
-    fn a_drain_ends_at_its_deadline_and_a_release_at_its_own() {
-        let mut life = Life::serving();
-        life.on(Event::Stop(TERM));
-        assert_eq!(life.after(4_999), []);
-        assert_eq!(life.after(1), [want(Desired::Absent, 3)]);
-        assert_eq!(life.after(799), []);
-        assert_eq!(life.after(1), [Action::Stop(TERM)]);
-        assert_eq!(life.after(9_999), []);
-        assert_eq!(life.after(1), [Action::Kill]);
-        assert_eq!(life.on(Event::AppEnded), [Action::Exit], "the release has had its time");
-    }
-
-    #[test]
-    fn an_answer_to_an_older_wish_ends_no_wait() {
-        let mut life = Life::serving();
-        life.on(Event::Stop(TERM));
-        assert_eq!(life.on(report("a", 1, Standing::Absent)), []);
-        assert_eq!(life.on(report("a", 2, Standing::Idle)), [want(Desired::Absent, 3)]);
-        assert_eq!(life.on(report("a", 2, Standing::Absent)), []);
-    }
-
-    #[test]
-    fn one_that_cannot_be_reached_is_not_waited_for() {
-        let mut life = Life::serving();
-        life.report("b", Standing::Unreachable);
-        life.on(Event::Stop(TERM));
-        assert_eq!(life.report("a", Standing::Idle), [want(Desired::Absent, 3)]);
-        assert_eq!(life.report("a", Standing::Unreachable), [Action::Stop(TERM)]);
-    }
-
-    #[test]
-    fn the_slowest_register_ends_the_drain() {
-        let mut life = Life::serving();
-        life.report("b", Standing::Serving);
-        life.on(Event::Stop(TERM));
-        assert_eq!(life.report("a", Standing::Idle), []);
-        assert_eq!(life.report("b", Standing::Idle), [want(Desired::Absent, 3)]);
-    }
-
-    #[test]
-    fn a_second_stop_skips_the_drain() {
-        let mut life = Life::serving();
-        life.on(Event::Stop(TERM));
-        assert_eq!(life.on(Event::Stop(2)), [want(Desired::Absent, 3), Action::Stop(2)]);
-        assert_eq!(life.on(Event::Stop(TERM)), [Action::Stop(TERM)], "a third reaches the app too");
-    }
-
-    #[test]
-    fn an_app_that_is_not_ready_is_stopped_at_once() {
-        assert_eq!(Life::new().on(Event::Stop(TERM)), [Action::Stop(TERM)]);
-    }
-
-    #[test]
-    fn an_app_that_ends_by_itself_is_released_before_we_leave() {
-        let mut life = Life::serving();
-        assert_eq!(life.on(Event::AppEnded), [want(Desired::Absent, 2)]);
-        assert_eq!(life.report("a", Standing::Absent), [Action::Exit]);
-
-        let mut life = Life::serving();
-        life.on(Event::AppEnded);
-        assert_eq!(life.after(800), [Action::Exit], "a hanging HAProxy holds nobody up");
-    }
-
-    #[test]
-    fn an_app_that_turns_unready_drains_and_comes_back() {
-        let mut life = Life::serving();
-        assert_eq!(life.on(Event::Unready), [want(Desired::Draining, 2)]);
-        assert_eq!(life.report("a", Standing::Idle), []);
-        assert_eq!(life.on(Event::Ready), [want(Desired::Serving, 3)]);
-        assert_eq!(life.on(Event::Unready), [want(Desired::Draining, 4)]);
-        assert_eq!(life.on(Event::Stop(TERM)), [], "it drains already");
-        assert_eq!(life.report("a", Standing::Idle), [want(Desired::Absent, 5)]);
-    }
-}
+mod tests;

@@ -1,19 +1,21 @@
 //! The loop of a container that registers: every event ends here, and only here is anything done.
 //!
 //! The app is started before anything else and outlives whatever goes wrong in here: when the loop
-//! cannot run or breaks, the plain init takes over.
+//! cannot run or breaks, what is held is given back, and the plain init takes over.
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, ReadyCheck};
-use crate::container::lifecycle::{Action, Event, Lifecycle, Limits};
-use crate::container::readiness::{self, NotifySocket, ProbeRequest};
+use crate::container::lifecycle::{Action, Event, Lifecycle, Limits, Stop};
+use crate::container::look::Look;
+use crate::container::readiness::{NotifySocket, ProbeRequest};
+use crate::container::tasks::{self, Inbox};
 use crate::init::Pid;
 use crate::init::exit::Ended;
 use crate::init::inherited::Inherited;
@@ -22,12 +24,15 @@ use crate::init::signal::{Received, Signal};
 use crate::init::signals::Signals;
 use crate::init::spawn::SpawnError;
 use crate::init::supervisor::{self, SpawnOptions, Supervisor};
-use crate::net::resolve::Resolver;
-use crate::registers::dns;
-use crate::registers::haproxy::Settings;
-use crate::registers::haproxy::fleet;
-use crate::registers::{Channels, Identity, Report, Want};
-use crate::task;
+use crate::registers::Want;
+
+/// An app that is there so long after its stop signal may have survived it,
+const SURVIVED_AFTER: Duration = Duration::from_secs(10);
+/// unless the signal was one that is followed by SIGKILL as a rule: after 10 s (Docker) or 30 s
+/// (Kubernetes), and what is killed while it serves loses requests.
+const SURVIVED_AN_END_AFTER: Duration = Duration::from_secs(35);
+/// Longest time for giving everything back when the loop has broken.
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the app, registers it as `config` says, and returns the exit code to leave with.
 ///
@@ -44,33 +49,55 @@ pub fn run(
         options.environment.push(("NOTIFY_SOCKET".into(), Some(notify.address().into())));
     }
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let ended = catch_unwind(AssertUnwindSafe(|| registered(&mut supervisor, config, notify)));
-    let ended = ended.unwrap_or_else(|_| {
-        error!("a bug in berth: the app runs on, but is not registered any more");
-        None
-    });
-    let ended = ended.unwrap_or_else(|| plain::supervise(&mut supervisor, config.app.stop_timeout));
+    let (ended, stopping) = registered(&mut supervisor, config, notify);
+    let ended = ended
+        .unwrap_or_else(|| plain::supervise(&mut supervisor, config.app.stop_timeout, stopping));
     supervisor.finish();
     Ok(config.app.exit_remap.apply(ended.code()))
 }
 
-/// The container's life until its app has ended; `None` when the event loop broke before.
+/// The container's life until its app has ended. Where the loop cannot run, or breaks: no end, and
+/// whether the app has been asked to stop.
 fn registered(
     supervisor: &mut Supervisor,
     config: &Config,
     notify: Option<NotifySocket>,
-) -> Option<Ended> {
+) -> (Option<Ended>, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_io_events_per_tick(64)
-        .build()
-        .inspect_err(
-            |error| error!(%error, "no event loop: the app runs on, but is not registered"),
-        )
-        .ok()?;
-    let ended = runtime.block_on(Container::new(supervisor, config).live(config, notify));
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "no event loop: the app runs on, but is not registered");
+            return (None, false);
+        }
+    };
+    let limits = Limits { drain: config.app.drain_timeout, stop: config.app.stop_timeout };
+    let lifecycle = Lifecycle::new(limits);
+    let want = watch::Sender::new(lifecycle.want());
+    let (mut inbox, look) = {
+        let _entered = runtime.enter();
+        tasks::start(config, &want, notify)
+    };
+    let mut container = Container {
+        supervisor,
+        lifecycle,
+        want,
+        look,
+        probes: Vec::new(),
+        ended: None,
+        left: false,
+        told_of_probe: false,
+    };
+    let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(container.live(&mut inbox))));
+    let outcome = match lived {
+        Ok(true) => (container.ended, false),
+        _ => (None, container.break_off(&runtime, &mut inbox)),
+    };
     runtime.shutdown_background();
-    ended
+    outcome
 }
 
 fn notify_socket(config: &Config) -> Option<NotifySocket> {
@@ -84,6 +111,7 @@ struct Container<'a> {
     supervisor: &'a mut Supervisor,
     lifecycle: Lifecycle<Received>,
     want: watch::Sender<Want>,
+    look: Look,
     probes: Vec<Probe>,
     ended: Option<Ended>,
     left: bool,
@@ -97,102 +125,74 @@ struct Probe {
     reply: oneshot::Sender<bool>,
 }
 
-impl<'a> Container<'a> {
-    fn new(supervisor: &'a mut Supervisor, config: &Config) -> Self {
-        let limits = Limits { drain: config.app.drain_timeout, stop: config.app.stop_timeout };
-        let lifecycle = Lifecycle::new(limits);
-        let want = watch::Sender::new(lifecycle.want());
-        Self {
-            supervisor,
-            lifecycle,
-            want,
-            probes: Vec::new(),
-            ended: None,
-            left: false,
-            told_of_probe: false,
-        }
-    }
-
-    /// Lives until nothing is left to do; `None` when signals cannot be read.
-    async fn live(mut self, config: &Config, notify: Option<NotifySocket>) -> Option<Ended> {
-        let mut signals = Signals::new()
-            .inspect_err(|error| error!(%error, "no signals: the app is not registered"))
-            .ok()?;
-        let (reports_in, mut reports) = mpsc::unbounded_channel();
-        let (probes_in, mut probe_requests) = mpsc::channel(1);
-        let mut ready = self.start_tasks(config, notify, reports_in, probes_in);
+impl Container<'_> {
+    /// Lives until nothing is left to do; false when signals cannot be read.
+    async fn live(&mut self, inbox: &mut Inbox) -> bool {
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                error!(%error, "signals cannot be read");
+                return false;
+            }
+        };
         while !self.left {
             let deadline = self.deadline();
             tokio::select! {
                 biased;
-                Some(report) = reports.recv() => self.on(Event::Report(report)),
+                Some(report) = inbox.reports.recv() => self.on(Event::Report(report)),
                 received = signals.next() => match received {
                     Ok(received) => self.on_signal(received),
                     Err(error) => {
-                        error!(%error, "no more signals: the app is not registered any more");
-                        return None;
+                        error!(%error, "signals cannot be read any more");
+                        return false;
                     }
                 },
-                Ok(()) = ready.changed() => {
-                    let ready = *ready.borrow_and_update();
+                Ok(()) = inbox.ready.changed() => {
+                    let ready = *inbox.ready.borrow_and_update();
                     self.on(if ready { Event::Ready } else { Event::Unready });
                 }
-                Some(request) = probe_requests.recv() => self.start_probe(request),
+                Some(()) = inbox.serves.recv() => self.on(Event::StillServes),
+                Some(request) = inbox.probes.recv() => self.start_probe(request),
                 () = until(deadline) => {
                     self.kill_late_probes();
                     self.on(Event::Tick);
                 }
             }
         }
-        self.ended
+        true
     }
 
-    fn start_tasks(
-        &self,
-        config: &Config,
-        notify: Option<NotifySocket>,
-        reports: mpsc::UnboundedSender<Report>,
-        probes: mpsc::Sender<ProbeRequest>,
-    ) -> watch::Receiver<bool> {
-        let identity = watch::Sender::new(Identity {
-            addr: config.app.addr,
-            port: config.app.port,
-            slot: None,
-        });
-        let channels = Channels {
-            register: "".into(),
-            want: self.want.subscribe(),
-            identity: identity.clone(),
-            reports,
-        };
-        let resolver = Resolver::default();
-        if let Some(haproxy) = &config.haproxy {
-            let settings = Arc::new(Settings::new(haproxy, &config.app));
-            for target in &haproxy.servers {
-                let channels = channels.named(format!("haproxy {target}"));
-                let (target, settings) = (target.clone(), Arc::clone(&settings));
-                let resolver = resolver.clone();
-                task::keep_alive("registrar", move || {
-                    let (settings, resolver) = (Arc::clone(&settings), resolver.clone());
-                    fleet::run(target.clone(), settings, channels.clone(), resolver)
-                });
+    /// After the loop broke: gives back what is held, says what is so, and hands over to the plain
+    /// init. Returns whether the app has been asked to stop.
+    fn break_off(&mut self, runtime: &tokio::runtime::Runtime, inbox: &mut Inbox) -> bool {
+        let (owed, stopping) = (self.lifecycle.stop_owed(), self.lifecycle.is_stopping());
+        let given_back = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async { timeout(GIVE_BACK_TIMEOUT, self.give_back(inbox)).await })
+        }));
+        match given_back {
+            Ok(Ok(true)) => error!("the app runs on, and is not registered any more"),
+            _ => error!(
+                "the app runs on, and may still be registered: nothing looks after that any more"
+            ),
+        }
+        if let Some(received) = owed {
+            self.supervisor.forward(received);
+        }
+        owed.is_some() || stopping
+    }
+
+    /// Whether every register has said that it holds nothing.
+    async fn give_back(&mut self, inbox: &mut Inbox) -> bool {
+        self.on(Event::AppEnded);
+        while !self.left {
+            let deadline = self.lifecycle.deadline();
+            tokio::select! {
+                biased;
+                Some(report) = inbox.reports.recv() => self.on(Event::Report(report)),
+                () = until(deadline) => self.on(Event::Tick),
             }
         }
-        if let Some(dns) = &config.dns {
-            let dns = Arc::new(dns.clone());
-            let channels = channels.named("dns");
-            task::keep_alive("dns", move || {
-                dns::run(Arc::clone(&dns), channels.clone(), resolver.clone())
-            });
-        }
-        let (ready_in, ready) = watch::channel(false);
-        let notify = Arc::new(notify);
-        let app = config.app.clone();
-        task::keep_alive("readiness", move || {
-            let (app, identity) = (app.clone(), identity.subscribe());
-            readiness::run(app, identity, ready_in.clone(), Arc::clone(&notify), probes.clone())
-        });
-        ready
+        self.lifecycle.holds_nothing()
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -212,14 +212,26 @@ impl<'a> Container<'a> {
                     supervisor::Event::Probe(pid, ended) => self.finish_probe(pid, ended),
                 }
             }
-        } else if received.is_stop() && !received.is_own() {
-            self.on(Event::Stop(received));
+        } else if self.supervisor.stops(received) {
+            self.on(Event::Stop(self.stop(received)));
         } else {
             self.supervisor.forward(received);
         }
     }
 
+    fn stop(&self, received: Received) -> Stop<Received> {
+        let ends = [Signal::TERM, Signal::INT, Signal::KILL].map(Some);
+        let survived_after = match ends.contains(&self.supervisor.rewritten(received.signal)) {
+            true => SURVIVED_AN_END_AFTER,
+            false => SURVIVED_AFTER,
+        };
+        Stop { signal: received, survived_after }
+    }
+
     fn on(&mut self, event: Event<Received>) {
+        if event == Event::StillServes {
+            info!("the app serves still, though it was asked to stop: it is registered again");
+        }
         debug!(?event);
         for action in self.lifecycle.on(event, Instant::now()) {
             debug!(?action);
@@ -228,6 +240,8 @@ impl<'a> Container<'a> {
                     self.want.send_replace(want);
                 }
                 Action::Stop(received) => self.supervisor.forward(received),
+                Action::Look => self.look.start(),
+                Action::LookAway => self.look.stop(),
                 Action::Kill => {
                     warn!("the app did not stop within STOP_TIMEOUT: killed");
                     self.supervisor.kill();

@@ -23,16 +23,17 @@ pub fn run(
     exit_remap: &ExitRemap,
 ) -> Result<u8, SpawnError> {
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let ended = supervise(&mut supervisor, stop_timeout);
+    let ended = supervise(&mut supervisor, stop_timeout, false);
     supervisor.finish();
     Ok(exit_remap.apply(ended.code()))
 }
 
 /// Forwards signals until the app ends, if it has not yet. It is killed `stop_timeout` after the
-/// first stop signal; zero = never.
-pub fn supervise(supervisor: &mut Supervisor, stop_timeout: Duration) -> Ended {
-    let mut kill_at = None;
-    let mut stopping = stop_timeout.is_zero();
+/// first stop signal (from now on, if it has got that `already`); zero = never.
+pub fn supervise(supervisor: &mut Supervisor, stop_timeout: Duration, already: bool) -> Ended {
+    let limited = !stop_timeout.is_zero();
+    let mut kill_at = (limited && already).then(|| Instant::now() + stop_timeout);
+    let mut stopping = already;
     loop {
         // Before the first signal too: another loop may have broken off with news unread.
         supervisor.reap();
@@ -45,8 +46,7 @@ pub fn supervise(supervisor: &mut Supervisor, stop_timeout: Duration) -> Ended {
             continue;
         };
         supervisor.forward(received);
-        if received.is_stop() && !stopping {
-            stopping = true;
+        if supervisor.stops(received) && !std::mem::replace(&mut stopping, true) && limited {
             kill_at = Some(Instant::now() + stop_timeout);
         }
     }

@@ -114,6 +114,11 @@ impl SignalSet {
         Self(signals.iter().fold(0, |set, signal| set | 1 << (signal.0 - 1)))
     }
 
+    /// Whether the signal is in it.
+    pub fn has(self, signal: Signal) -> bool {
+        self.0 & Self::of(&[signal]).0 != 0
+    }
+
     /// This set without the signals of the other.
     pub fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
@@ -146,11 +151,6 @@ impl Received {
     pub fn is_own(&self) -> bool {
         self.sender.is_some_and(|sender| sender.cast_unsigned() == std::process::id())
     }
-
-    /// Whether it asks the container to stop.
-    pub fn is_stop(&self) -> bool {
-        [Signal::TERM, Signal::INT, Signal::QUIT].contains(&self.signal) && !self.is_own()
-    }
 }
 
 /// Signals that reach the app as others: `TERM:QUIT,HUP:USR1`; to 0 = not at all.
@@ -164,9 +164,45 @@ impl SignalRewrite {
     }
 }
 
-/// A text that is no [`SignalRewrite`].
+/// Signals that ask the container to stop: `TERM,INT,QUIT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopSignals(SignalSet);
+
+impl Default for StopSignals {
+    fn default() -> Self {
+        Self(SignalSet::of(&[Signal::TERM, Signal::INT, Signal::QUIT]))
+    }
+}
+
+impl StopSignals {
+    /// Whether this one does. What Berth brought on itself does not.
+    pub fn include(self, received: Received) -> bool {
+        self.0.has(received.signal) && !received.is_own()
+    }
+}
+
+impl FromStr for StopSignals {
+    type Err = InvalidSignals;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let signals = names.map(forwarded).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(SignalSet::of(&signals)))
+    }
+}
+
+/// A signal that Berth can take and forward.
+fn forwarded(text: &str) -> Result<Signal, InvalidSignals> {
+    let signal: Signal = text.parse()?;
+    match [Signal::KILL, Signal::STOP, Signal::CHLD].contains(&signal) {
+        true => Err(InvalidSignals::NotForwarded(signal)),
+        false => Ok(signal),
+    }
+}
+
+/// A text that is no [`SignalRewrite`], or no [`StopSignals`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSignalRewrite {
+pub enum InvalidSignals {
     /// Not a pair, or the second for one signal.
     #[error("{0:?}, expected FROM:TO, and each FROM once, such as TERM:QUIT,HUP:USR1")]
     Pair(String),
@@ -179,18 +215,15 @@ pub enum InvalidSignalRewrite {
 }
 
 impl FromStr for SignalRewrite {
-    type Err = InvalidSignalRewrite;
+    type Err = InvalidSignals;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut signals = BTreeMap::new();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
-            let invalid = || InvalidSignalRewrite::Pair(pair.to_owned());
+            let invalid = || InvalidSignals::Pair(pair.to_owned());
             let (from, to) = pair.split_once(':').ok_or_else(invalid)?;
-            let from: Signal = from.parse()?;
+            let from = forwarded(from)?;
             let to = if to.trim() == "0" { None } else { Some(to.parse()?) };
-            if [Signal::KILL, Signal::STOP, Signal::CHLD].contains(&from) {
-                return Err(InvalidSignalRewrite::NotForwarded(from));
-            }
             if signals.insert(from, to).is_some() {
                 return Err(invalid());
             }
@@ -258,9 +291,10 @@ mod tests {
         ] {
             assert_eq!(Received::new(13, code, sender).is_own(), is_own, "{code} {sender}");
         }
-        assert!(Received::new(15, 0, 0).is_stop());
-        assert!(!Received::new(15, 0, own).is_stop());
-        assert!(!Received::new(1, 0, 0).is_stop());
+        let stop = StopSignals::default();
+        assert!(stop.include(Received::new(15, 0, 0)));
+        assert!(!stop.include(Received::new(15, 0, own)));
+        assert!(!stop.include(Received::new(1, 0, 0)));
     }
 
     #[test]
@@ -286,6 +320,19 @@ mod tests {
             ("TERM:INT,15:QUIT", "\"15:QUIT\", expected FROM:TO, and each FROM once"),
         ] {
             let error = text.parse::<SignalRewrite>().unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn stop_signals_are_those_that_are_named() {
+        let stops = |text: &str| {
+            let stop: StopSignals = text.parse().unwrap();
+            (1..=64).filter(|n| stop.include(Received::new(*n, 0, 0))).collect::<Vec<_>>()
+        };
+        assert_eq!(stops("TERM, sigwinch,RTMIN+3"), [15, 28, 37]);
+        for (text, named) in [("TERM,FOO", "\"FOO\" is no signal"), ("9", "SIGKILL is never")] {
+            let error = text.parse::<StopSignals>().unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
         }
     }

@@ -13,7 +13,7 @@ use tracing::debug;
 use crate::init::Pid;
 use crate::init::exit::Ended;
 use crate::init::inherited::Inherited;
-use crate::init::signal::{Received, Signal, SignalRewrite, SignalSet};
+use crate::init::signal::{Received, Signal, SignalRewrite, SignalSet, StopSignals};
 use crate::init::spawn::{self, Environment, SpawnError};
 use crate::init::sys::{self, Change, Place, Setup, Target, Waited};
 use crate::init::terminal::{Home, Terminal};
@@ -30,6 +30,8 @@ pub struct SpawnOptions {
     pub signal_group: bool,
     /// Signals that reach the app as others.
     pub signal_rewrite: SignalRewrite,
+    /// Signals that ask the app to stop.
+    pub stop_signals: StopSignals,
 }
 
 /// What [`Supervisor::reap`] tells.
@@ -168,6 +170,16 @@ impl Supervisor {
         }
     }
 
+    /// Whether a signal asks the app to stop.
+    pub fn stops(&self, received: Received) -> bool {
+        self.options.stop_signals.include(received)
+    }
+
+    /// What the app gets for a signal.
+    pub fn rewritten(&self, signal: Signal) -> Option<Signal> {
+        self.options.signal_rewrite.apply(signal)
+    }
+
     /// Forwards a signal to the app, rewritten; neither SIGCHLD nor what Berth brought on itself.
     /// A stop signal to a stopped app is followed by CONT, without which it would not act on it.
     pub fn forward(&mut self, received: Received) {
@@ -179,7 +191,7 @@ impl Supervisor {
         if self.ended().is_some() {
             return;
         }
-        let Some(signal) = self.options.signal_rewrite.apply(received.signal) else { return };
+        let Some(signal) = self.rewritten(received.signal) else { return };
         if let Some(terminal) = self.terminal.as_ref().filter(|_| signal == Signal::CONT) {
             terminal.before_continue(self.app);
         }
@@ -187,7 +199,7 @@ impl Supervisor {
         let by_terminal = self.terminal.is_some() && received.sender.is_none();
         let target = if by_terminal { Target::Group(self.app) } else { self.target() };
         send(target, signal);
-        if received.is_stop() && self.state == AppState::Stopped {
+        if self.stops(received) && self.state == AppState::Stopped {
             send(target, Signal::CONT);
         }
     }

@@ -61,6 +61,12 @@ impl Agent {
         self
     }
 
+    /// Changes the command that is run.
+    pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
+        change(&mut self.command);
+        self
+    }
+
     pub fn start(mut self) -> Running {
         let dir = tempfile::tempdir().unwrap();
         let log = File::create(dir.path().join("log")).unwrap();

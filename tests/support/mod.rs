@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 pub mod agent;
 pub mod bind;
+pub mod broken;
 pub mod container;
 pub mod control;
 pub mod crowd;

@@ -1,0 +1,75 @@
+//! Whether an app that was asked to stop serves after all.
+//!
+//! A check that is read once (`tcp`) or not at all (`none`, `notify`) says nothing about an app on its
+//! way out, so this one is a check of its own, and where the app has none: whether its port is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use crate::config::{AppConfig, ReadyCheck};
+use crate::container::readiness::{self, ProbeRequest};
+use crate::registers::Identity;
+
+/// A check is begun anew this often, before it complains: that an app on its way out is not ready is no
+/// news.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Looks when it is told to, and says once when the app serves.
+#[derive(Debug)]
+pub(super) struct Look {
+    app: AppConfig,
+    identity: watch::Sender<Identity>,
+    probes: mpsc::Sender<ProbeRequest>,
+    serves: mpsc::UnboundedSender<()>,
+    task: Option<AbortHandle>,
+}
+
+impl Look {
+    /// For this app; what is found goes to `serves`.
+    pub(super) fn new(
+        app: &AppConfig,
+        identity: watch::Sender<Identity>,
+        probes: mpsc::Sender<ProbeRequest>,
+        serves: mpsc::UnboundedSender<()>,
+    ) -> Self {
+        let mut app = app.clone();
+        if matches!(app.ready_check, ReadyCheck::None | ReadyCheck::Notify) {
+            app.ready_check = ReadyCheck::Tcp;
+        }
+        Self { app, identity, probes, serves, task: None }
+    }
+
+    /// Looks until the app serves.
+    pub(super) fn start(&mut self) {
+        let (app, identity) = (self.app.clone(), self.identity.clone());
+        let (probes, serves) = (self.probes.clone(), self.serves.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let (found, mut ready) = watch::channel(false);
+                let check = readiness::run(
+                    app.clone(),
+                    identity.subscribe(),
+                    found,
+                    Arc::new(None),
+                    probes.clone(),
+                );
+                tokio::select! {
+                    _ = tokio::time::timeout(ROUND, check) => {}
+                    Ok(_) = ready.wait_for(|ready| *ready) => break,
+                }
+            }
+            let _ = serves.send(());
+        });
+        self.task = Some(task.abort_handle());
+    }
+
+    /// Looks no longer.
+    pub(super) fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
