@@ -6,7 +6,7 @@ mod support;
 use support::agent::{Agent, Running, hello};
 use support::crowd::{PORT, address, all_in, come_in, container, haproxy, start, taken, template};
 use support::haproxy::Haproxy;
-use support::namespace::{alone, skip};
+use support::namespace::{Apart, alone, ip, skip};
 use support::{Port, eventually, stays};
 
 #[test]
@@ -80,10 +80,6 @@ fn a_container_whose_network_is_gone_is_replaced_and_waits_when_it_is_back() {
     if !alone("a_container_whose_network_is_gone_is_replaced_and_waits_when_it_is_back") {
         return;
     }
-    let ip = |line: &str| {
-        let status = std::process::Command::new("ip").args(line.split(' ')).status();
-        assert!(status.is_ok_and(|status| status.success()), "ip {line}");
-    };
     ip("link add outer type veth peer name inner");
     ip("address add 10.99.0.1/24 dev outer");
     ip("link set outer up");
@@ -93,20 +89,14 @@ fn a_container_whose_network_is_gone_is_replaced_and_waits_when_it_is_back() {
         &format!("stats socket ipv4@10.99.0.1:{port} level admin"),
         &template(1).replace("inter 5s", "inter 200ms fall 1"),
     );
-    let plugged = "until ip link set inner up 2>/dev/null; do sleep 0.02; done; \
-                   ip address add 10.99.0.2/24 dev inner && ip link set lo up && exec \"$@\"";
-    let apart = ["unshare", "--net", "--", "sh", "-c", plugged, "sh"];
     let app = [env!("CARGO_BIN_EXE_berth"), "--", &hello().display().to_string()];
-    let first = Agent::line(&[&apart[..], &app[..]].concat())
+    let first = Agent::line(&Apart::line("10.99.0.2/24", &app))
         .env("HAPROXY_SERVER", format!("10.99.0.1:{port}"))
         .env("ADDR", "0.0.0.0")
         .env("PORT", port)
         .env("APP_PORT", port)
         .start();
-    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-    let pid = first.pid().to_string();
-    eventually("it has a network of its own", || network(&pid) != network("self"));
-    ip(&format!("link set inner netns {pid}"));
+    Apart::plug(&first);
     let holds = |addr: &str| {
         let ready = haproxy.ready();
         ready.iter().all(|slot| slot.addr == addr.parse().ok() && slot.running) && ready.len() == 1

@@ -134,8 +134,8 @@ async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStat
 
 async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
     client.ping().await?;
-    let Overview { servers, local, .. } = client.overview(None).await?;
-    let (backend, endpoint) = registrar::who_am_i(&servers, local, settings)?;
+    let Overview { servers, peers } = client.overview(None).await?;
+    let (backend, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
     status.backend = Some(Arc::clone(&backend));
     status.address = Some(endpoint);
     let mine = |server: &&Server| {
@@ -151,7 +151,7 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
         None => return Ok(()),
     };
     status.slot = Some(Arc::clone(&slot.name));
-    let stat = client.stat(slot).await?;
+    let (stat, _) = client.stat(slot).await?;
     status.sessions = stat.as_ref().map(|stat| stat.work());
     status.state = stat.map(|stat| stat.status);
     Ok(())

@@ -13,7 +13,7 @@ pub mod tls;
 pub mod tls;
 pub mod wire;
 
-pub use client::{Client, ClientError, Endpoint, Exchange, Overview};
+pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers};
 pub use settings::Settings;
 pub use tls::Tls;
 pub use wire::TableError;

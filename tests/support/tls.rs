@@ -62,13 +62,18 @@ impl Ca {
 
 /// An HAProxy that speaks mutual TLS on `port`, by the section of examples/haproxy-tls.cfg.
 pub fn with_tls(binary: PathBuf, ca: &Ca) -> (Haproxy, Port) {
+    with_tls_on("127.0.0.1", binary, ca)
+}
+
+/// The same on another address.
+pub fn with_tls_on(addr: &str, binary: PathBuf, ca: &Ca) -> (Haproxy, Port) {
     let example = include_str!("../../examples/haproxy-tls.cfg");
     let port = Port::free();
     let dir = ca.dir.path().display().to_string();
     let section = example.split("\n\n").find(|section| section.contains("\nlisten stats-tls\n"));
     let section = section
         .unwrap()
-        .replace("bind :9999", &format!("bind 127.0.0.1:{port}"))
+        .replace("bind :9999", &format!("bind {addr}:{port}"))
         .replace("/etc/haproxy/tls", &dir)
         .replace("/run/haproxy", &dir);
     let global = format!("stats socket {dir}/admin.sock mode 600 level admin");

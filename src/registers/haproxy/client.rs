@@ -124,15 +124,22 @@ pub struct Exchange {
     pub local: Option<IpAddr>,
 }
 
+/// Who talked to whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// The process that answered, where it was asked and says.
+    pub process: Option<Process>,
+    /// Our own address on that connection; `None` over a Unix socket.
+    pub local: Option<IpAddr>,
+}
+
 /// What a full read brought.
 #[derive(Debug)]
 pub struct Overview {
     /// The servers, in HAProxy's order.
     pub servers: Vec<Server>,
-    /// The process that answered, if it says.
-    pub process: Option<Process>,
-    /// Our own address on that connection; `None` over a Unix socket.
-    pub local: Option<IpAddr>,
+    /// Who talked to whom.
+    pub peers: Peers,
 }
 
 /// A client of one stats socket.
@@ -217,20 +224,24 @@ impl Client {
     /// Sends commands that change something; the first one refused is an error. HAProxy drops what is
     /// left of a line when its sender is gone, and half a line leaves a slot that looks like an
     /// operator's doing. So the line goes on when this is dropped, or when it takes too long.
-    pub async fn change(&self, commands: &[Command<'_>]) -> Result<(), ClientError> {
-        let Exchange { replies, .. } = self.whole_exchange(commands).await?;
-        for (command, reply) in commands.iter().zip(replies) {
-            if !command.accepts(&reply) {
-                let reply = excerpt(&reply);
+    pub async fn change(&self, commands: &[Command<'_>]) -> Result<Peers, ClientError> {
+        let line = [commands, &[Command::ShowInfo]].concat();
+        let Exchange { replies, local } = self.whole_exchange(&line).await?;
+        for (command, reply) in commands.iter().zip(&replies) {
+            if !command.accepts(reply) {
+                let reply = excerpt(reply);
                 return Err(ClientError::Refused { command: command.verb(), reply });
             }
         }
-        Ok(())
+        let process = replies.last().and_then(|reply| Process::parse(reply));
+        Ok(Peers { process, local })
     }
 
     /// Whether it answers at all.
-    pub async fn ping(&self) -> Result<(), ClientError> {
-        self.exchange(&[Command::ShowInfo]).await.map(drop)
+    pub async fn ping(&self) -> Result<Peers, ClientError> {
+        let Exchange { replies, local } = self.exchange(&[Command::ShowInfo]).await?;
+        let process = replies.first().and_then(|reply| Process::parse(reply));
+        Ok(Peers { process, local })
     }
 
     /// All servers of `backend`, or of every backend. HAProxy 3.2 crashes when somebody leaves in the
@@ -243,16 +254,19 @@ impl Client {
         let reply = |index: usize| exchange.replies.get(index).map_or("", String::as_str);
         Ok(Overview {
             servers: server::parse(reply(0))?,
-            process: Process::parse(reply(1)),
-            local: exchange.local,
+            peers: Peers { process: Process::parse(reply(1)), local: exchange.local },
         })
     }
 
-    /// The statistics of `server`; `None` when it does not exist (any more).
-    pub async fn stat(&self, server: &Server) -> Result<Option<ServerStat>, ClientError> {
+    /// The statistics of `server`, `None` when it does not exist (any more); and our own address on
+    /// that connection.
+    pub async fn stat(
+        &self,
+        server: &Server,
+    ) -> Result<(Option<ServerStat>, Option<IpAddr>), ClientError> {
         let command = Command::ShowStat { backend: server.backend_id, server: server.id };
-        let exchange = self.exchange(&[command]).await?;
-        Ok(ServerStat::parse(exchange.replies.first().map_or("", String::as_str))?)
+        let Exchange { replies, local } = self.exchange(&[command]).await?;
+        Ok((ServerStat::parse(replies.first().map_or("", String::as_str))?, local))
     }
 
     /// The statistics of every proxy and server.

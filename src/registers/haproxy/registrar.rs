@@ -5,12 +5,14 @@
 //! registrar never touches the app, and dropping it at any await is safe, because the next turn
 //! starts from what HAProxy shows.
 
+mod address;
 mod ask;
 mod discovery;
 mod machine;
 mod notice;
 mod traffic;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +40,7 @@ enum Problem {
 pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels) {
     let started = Instant::now();
     let mut machine = Machine::new(settings);
+    let mut told = Told { channels: channels.clone(), addr: None, port: None, slot: None };
     let mut heard = Heard::Woken;
     // The life cycle must know of this register before it can hold anything.
     let epoch = channels.want.borrow().epoch;
@@ -47,7 +50,7 @@ pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels
         let luck = random::fraction();
         let at = Moment { desired: want.desired, now: started.elapsed(), luck };
         let standing = machine.next(heard, at);
-        machine.news().iter().for_each(|news| tell(news, &channels));
+        machine.news().iter().for_each(|news| told.tell(news));
         if let Some(standing) = standing {
             channels.report(want.epoch, standing);
         }
@@ -69,38 +72,56 @@ async fn answer(client: &Client, ask: &Ask) -> Heard {
             sleep(*time).await;
             Ok(Heard::Woken)
         }
-        Ask::Ping => client.ping().await.map(|()| Heard::Alive),
+        Ask::Ping => client.ping().await.map(Heard::Alive),
         Ask::Table { backend, .. } => client.overview(backend.as_deref()).await.map(|overview| {
             // Over a Unix socket nothing is said of our address.
-            let local = overview.local.or_else(discovery::outward);
-            Heard::Table(Overview { local, ..overview })
+            let Overview { servers, mut peers } = overview;
+            // Over a Unix socket nothing is said of our address.
+            peers.local = peers.local.or_else(discovery::outward);
+            Heard::Table(Overview { servers, peers })
         }),
         Ask::Verify(slot) | Ask::Work(slot) | Ask::Emptied { slot, .. } => {
-            client.stat(slot).await.map(Heard::Line)
+            client.stat(slot).await.map(|(line, local)| Heard::Line { line, local })
         }
         Ask::Change(step) => {
             tracing::trace!(endpoint = %client.endpoint(), ?step);
-            client.change(&step.commands()).await.map(|()| Heard::Done)
+            client.change(&step.commands()).await.map(Heard::Done)
         }
     };
     heard.unwrap_or_else(Heard::Failed)
 }
 
-/// Makes known what is new: to the log, and to the other registers.
-fn tell(news: &News, channels: &Channels) {
-    news.log(&channels.register);
-    channels.identity.send_if_modified(|identity| match news {
-        News::Known(endpoint) => {
-            let unknown = identity.addr.is_none() || identity.port.is_none();
-            identity.addr.get_or_insert(endpoint.ip());
-            identity.port.get_or_insert(endpoint.port());
-            unknown
-        }
-        News::Claimed(slot) => {
-            let unknown = identity.slot.is_none();
-            identity.slot.get_or_insert_with(|| Arc::clone(&slot.name));
-            unknown
-        }
-        _ => false,
-    });
+/// What this registrar has told the others of this container. Another may have told it first.
+struct Told {
+    channels: Channels,
+    addr: Option<IpAddr>,
+    port: Option<u16>,
+    slot: Option<Arc<str>>,
+}
+
+impl Told {
+    /// Makes known what is new: to the log, and to the other registers.
+    fn tell(&mut self, news: &News) {
+        news.log(&self.channels.register);
+        let (addr, port, slot) = (&mut self.addr, &mut self.port, &mut self.slot);
+        self.channels.identity.send_if_modified(|identity| match news {
+            News::Known(endpoint) | News::Moved(_, endpoint) => {
+                let addr = update(&mut identity.addr, addr, &endpoint.ip());
+                update(&mut identity.port, port, &endpoint.port()) || addr
+            }
+            News::Claimed(held) => update(&mut identity.slot, slot, &held.name),
+            _ => false,
+        });
+    }
+}
+
+/// Sets what is not known yet, or known from here; whether that is news.
+fn update<T: Clone + PartialEq>(known: &mut Option<T>, told: &mut Option<T>, now: &T) -> bool {
+    let mine = known.is_none() || known == told;
+    let news = mine && known.as_ref() != Some(now);
+    if mine {
+        *known = Some(now.clone());
+        told.clone_from(known);
+    }
+    news
 }

@@ -82,6 +82,15 @@ pub fn plan(me: &Me<'_>, desired: Desired, view: &View<'_>, now: Duration) -> St
     }
 }
 
+/// Gives back slots that I hold no longer, of an address that I had.
+pub fn give_back(me: &Me<'_>, former: &[&Server], view: &View<'_>, now: Duration) -> Step {
+    if now.saturating_sub(view.read_at) > MAX_AGE {
+        return Step::Reread;
+    }
+    let slots: Vec<_> = view.servers.iter().filter(|server| me.is_slot(server)).collect();
+    me.release(former, &slots)
+}
+
 /// The port that the template gives to its slots, as its empty slots show it, else most of all.
 pub fn template_port<'a>(slots: impl Iterator<Item = &'a Server>) -> Option<u16> {
     let mut counts = BTreeMap::<u16, (bool, usize)>::new();

@@ -1,11 +1,12 @@
 //! What a [machine](super::machine) asks for, and what it hears.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registers::Desired;
 use crate::registers::haproxy::slot::Step;
-use crate::registers::haproxy::{ClientError, Overview, Server, ServerStat};
+use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat};
 
 /// What the machine waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +45,18 @@ pub(super) enum Heard {
     /// The time is over, or the wish is another.
     Woken,
     /// It answers.
-    Alive,
+    Alive(Peers),
     /// The servers.
     Table(Overview),
-    /// One server's line; `None` when there is no such server.
-    Line(Option<ServerStat>),
+    /// One server's line.
+    Line {
+        /// The line; `None` when there is no such server.
+        line: Option<ServerStat>,
+        /// Our own address on that connection.
+        local: Option<IpAddr>,
+    },
     /// Every command was accepted.
-    Done,
+    Done(Peers),
     /// Nothing.
     Failed(ClientError),
 }

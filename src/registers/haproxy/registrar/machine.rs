@@ -10,17 +10,18 @@ mod taken;
 mod tests;
 
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Problem;
+use super::address::Addresses;
 use super::ask::{Ask, Heard, Moment};
 use super::discovery::{self, Unfit};
 use super::notice::{News, Notices};
 use super::traffic::Traffic;
 use crate::net::backoff::{Backoff, jitter};
-use crate::registers::haproxy::slot::{Me, Memory, View, plan};
+use crate::registers::haproxy::slot::{Me, Memory, View, give_back, plan};
 use crate::registers::haproxy::{ClientError, Overview, Server, ServerStat, Settings};
 use crate::registers::{Desired, Standing};
 
@@ -70,6 +71,7 @@ pub(super) struct Machine {
     /// The backend to claim in; nothing is known after a failure.
     backend: Option<Arc<str>>,
     memory: Memory,
+    addresses: Addresses,
     traffic: Traffic,
     /// Turns that failed, one after the other.
     failures: u32,
@@ -87,6 +89,7 @@ impl Machine {
             ask: Ask::Rest(Duration::ZERO),
             backend: None,
             memory: Memory::default(),
+            addresses: Addresses::default(),
             traffic: Traffic::default(),
             failures: 0,
             backoff,
@@ -110,20 +113,27 @@ impl Machine {
         let asked = mem::replace(&mut self.ask, Ask::Rest(Duration::ZERO));
         match (asked, heard) {
             (_, Heard::Failed(error)) => self.fail(&error.into(), at),
-            (Ask::Ping, Heard::Alive) => self.look(at),
+            (Ask::Ping, Heard::Alive(peers)) => {
+                self.traffic.note(peers.process, at.now);
+                self.look(at)
+            }
             (Ask::Table { since, .. }, Heard::Table(overview)) => self.see(&overview, since, at),
-            (Ask::Verify(slot), Heard::Line(line)) => self.verify(&slot, line, at),
-            (Ask::Work(_), Heard::Line(line)) => {
+            (_, Heard::Line { local, .. }) if self.has_moved(local) => self.look(at),
+            (Ask::Verify(slot), Heard::Line { line, .. }) => self.verify(&slot, line, at),
+            (Ask::Work(_), Heard::Line { line, .. }) => {
                 self.count(line.map_or(0, |line| line.work()), Standing::Idle, at)
             }
-            (Ask::Emptied { rest, sessions, .. }, Heard::Line(line)) => {
+            (Ask::Emptied { rest, sessions, .. }, Heard::Line { line, .. }) => {
                 let empty = |line: &ServerStat| {
                     line.endpoint.is_none_or(|endpoint| endpoint.ip().is_unspecified())
                 };
                 let more = line.filter(empty).map_or(0, |line| line.sessions);
                 self.empty(rest, sessions.saturating_add(more), at)
             }
-            (Ask::Change(step), Heard::Done) => self.taken(step, at),
+            (Ask::Change(step), Heard::Done(peers)) => {
+                self.traffic.note(peers.process, at.now);
+                self.taken(step, at)
+            }
             _ => self.begin(at),
         }
     }
@@ -147,7 +157,8 @@ impl Machine {
         if let Phase::Holding { slot, verified } = &mut self.phase {
             *verified = verified.saturating_add(1);
             let early = (*verified as usize) <= EARLY_CHECKS.len();
-            if !early && *verified % FULL_READ_EVERY != 0 {
+            let full = early || *verified % FULL_READ_EVERY == 0 || self.addresses.may_be_left();
+            if !full {
                 self.ask = Ask::Verify(slot.clone());
                 return None;
             }
@@ -178,14 +189,28 @@ impl Machine {
         self.rest(Standing::Serving, self.interval(at), at)
     }
 
+    /// Whether a connection of ours came from another address than the one that is advertised.
+    fn has_moved(&self, local: Option<IpAddr>) -> bool {
+        self.settings.app_addr.is_none() && self.addresses.differ(local)
+    }
+
     fn see(&mut self, overview: &Overview, since: Duration, at: Moment) -> Option<Standing> {
-        self.traffic.note(overview.process, at.now);
+        self.traffic.note(overview.peers.process, at.now);
         let (backend, endpoint) = match self.place(overview) {
             Ok(place) => place,
             Err(unfit) => return self.fail(&unfit.into(), at),
         };
+        self.addresses.are(endpoint, at.now);
         self.notices.known(endpoint);
         self.backend = Some(Arc::clone(&backend));
+        let left = self.addresses.left(&overview.servers, since);
+        let mine = |server: &Server| server.endpoint() == Some(endpoint);
+        // Who leaves drains the slot that he has, also the one of a former address.
+        let drained = left
+            .iter()
+            .find(|slot| !slot.admin.in_maint())
+            .filter(|_| at.desired == Desired::Draining && !overview.servers.iter().any(mine));
+        let endpoint = drained.and_then(|slot| slot.endpoint()).unwrap_or(endpoint);
         let Settings { prefix, limit, reclaim_after, .. } = &*self.settings;
         let is_slot =
             |server: &Server| server.backend == backend && server.slot_number(prefix).is_some();
@@ -199,7 +224,10 @@ impl Machine {
             memory: &self.memory,
         };
         let view = View { servers: &overview.servers, read_at: since };
-        let step = plan(&me, at.desired, &view, at.now);
+        let step = match left.is_empty() || drained.is_some() {
+            true => plan(&me, at.desired, &view, at.now),
+            false => give_back(&me, &left, &view, at.now),
+        };
         self.take(step, at)
     }
 
@@ -210,7 +238,8 @@ impl Machine {
             Some(backend) => Arc::clone(backend),
             None => discovery::find_backend(servers, &self.settings)?,
         };
-        let endpoint = discovery::endpoint(servers, &backend, overview.local, &self.settings)?;
+        let endpoint =
+            discovery::endpoint(servers, &backend, overview.peers.local, &self.settings)?;
         Ok((backend, endpoint))
     }
 

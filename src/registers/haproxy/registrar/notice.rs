@@ -18,6 +18,8 @@ const MAX_TROUBLES: usize = 4;
 pub(super) enum News {
     /// The address and port that this container advertises.
     Known(SocketAddr),
+    /// They were these and are those.
+    Moved(SocketAddr, SocketAddr),
     /// A turn failed, for this reason.
     Trouble(String),
     /// What failed works again.
@@ -58,6 +60,9 @@ impl News {
     pub(super) fn log(&self, register: &str) {
         match self {
             Self::Known(_) => {}
+            Self::Moved(from, to) => {
+                info!(register, %from, %to, "this container's address has changed; registering the new one");
+            }
             Self::Trouble(error) => {
                 warn!(register, error, "cannot register, the app runs on; retrying");
             }
@@ -107,9 +112,13 @@ impl Notices {
     }
 
     pub(super) fn known(&mut self, endpoint: SocketAddr) {
-        if self.endpoint != Some(endpoint) {
-            self.endpoint = Some(endpoint);
-            self.next.push(News::Known(endpoint));
+        match self.endpoint.replace(endpoint) {
+            None => self.next.push(News::Known(endpoint)),
+            Some(before) if before != endpoint => {
+                self.next.push(News::Moved(before, endpoint));
+                self.said = None;
+            }
+            Some(_) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use super::super::ask::{Ask, Moment};
 use super::{EARLY_CHECKS, Machine, Phase};
 use crate::net::backoff::jitter;
 use crate::registers::haproxy::Server;
-use crate::registers::haproxy::slot::Step;
+use crate::registers::haproxy::slot::{SETTLING, Step};
 use crate::registers::{Desired, Standing};
 
 /// Between writing a claim and reading it back.
@@ -29,6 +29,13 @@ impl Machine {
             self.notices.changed();
         }
         self.memory.will(&step, at.now);
+        if let Step::Claim { slot, .. }
+        | Step::MakeReady(slot)
+        | Step::Hold { slot, .. }
+        | Step::LeaveToOperator(slot) = &step
+        {
+            self.addresses.in_slot(slot);
+        }
         if step.commands().is_empty() {
             return self.taken(step, at);
         }
@@ -191,6 +198,11 @@ impl Machine {
         {
             self.ask = Ask::Rest(left);
             return Some(Standing::Draining { sessions: 0 });
+        }
+        if self.addresses.may_be_left() {
+            self.ask = Ask::Rest(pause.min(SETTLING));
+            let leaves = at.desired == Desired::Absent && standing == Standing::Absent;
+            return Some(if leaves { Standing::Draining { sessions: 0 } } else { standing });
         }
         self.ask = Ask::Rest(pause);
         Some(standing)

@@ -5,7 +5,7 @@ use std::io;
 use super::super::notice::News;
 use super::*;
 use crate::registers::haproxy::slot::Step;
-use crate::registers::haproxy::{AdminState, Checks, Process};
+use crate::registers::haproxy::{AdminState, Checks, Peers, Process};
 
 const ME: &str = "10.0.0.5:3128";
 const ANOTHER: &str = "10.0.0.9:3128";
@@ -16,6 +16,7 @@ struct Life {
     desired: Desired,
     now: Duration,
     process: Option<Process>,
+    local: IpAddr,
 }
 
 impl Life {
@@ -37,7 +38,12 @@ impl Life {
             desired: Desired::Absent,
             now: Duration::ZERO,
             process: None,
+            local: [10, 0, 0, 5].into(),
         }
+    }
+
+    fn peers(&self) -> Peers {
+        Peers { process: self.process, local: Some(self.local) }
     }
 
     /// One whose slot, node1, is in rotation and beyond the early checks.
@@ -78,8 +84,7 @@ impl Life {
     /// The slots node1, node2, …, each an address and words about it.
     fn table(&mut self, slots: &[&str]) -> String {
         let servers = slots.iter().zip(1..).map(|(text, id)| slot(id, text)).collect();
-        let local = Some([10, 0, 0, 5].into());
-        self.hears(Heard::Table(Overview { servers, process: self.process, local }))
+        self.hears(Heard::Table(Overview { servers, peers: self.peers() }))
     }
 
     /// The line of node1.
@@ -88,13 +93,18 @@ impl Life {
     }
 
     fn line_at(&mut self, endpoint: &str, status: &str, sessions: u64) -> String {
-        self.hears(Heard::Line(Some(ServerStat {
+        let line = Some(ServerStat {
             status: status.to_owned(),
             sessions,
             queued: 0,
             weight: u64::from(status != "DRAIN"),
             endpoint: endpoint.parse().ok(),
-        })))
+        });
+        self.hears(Heard::Line { line, local: Some(self.local) })
+    }
+
+    fn done(&mut self) -> String {
+        self.hears(Heard::Done(self.peers()))
     }
 
     fn fails(&mut self) -> String {
@@ -158,6 +168,7 @@ fn told(news: &News) -> String {
         News::Operator(slot) => format!("'{} out by an operator'", slot.name),
         News::InVain(slot) => format!("'{} in vain'", slot.name),
         News::Draining(slot) => format!("'{} draining'", slot.name),
+        News::Moved(from, to) => format!("'{} is now {}'", from.ip(), to.ip()),
         News::Released(slot) => format!("'{} released'", slot.name),
         other => format!("'{other:?}'").to_lowercase(),
     }
@@ -172,10 +183,10 @@ fn a_slot_is_claimed_read_back_put_in_and_verified() {
     assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms");
     assert_eq!(life.wishes(Desired::Serving), "read webapp");
     assert_eq!(life.table(&[EMPTY]), "claim node1");
-    assert_eq!(life.hears(Heard::Done), "absent; rest 10ms");
+    assert_eq!(life.done(), "absent; rest 10ms");
     assert_eq!(life.wakes(10), "read webapp");
     assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
-    assert_eq!(life.hears(Heard::Done), "'node1 in rotation'; serving; rest 40ms");
+    assert_eq!(life.done(), "'node1 in rotation'; serving; rest 40ms");
     for pause in [40, 160, 500, 1000] {
         assert_eq!(life.wakes(40), "read webapp");
         assert_eq!(life.table(&["10.0.0.5 ready"]), format!("serving; rest {pause}ms"));
@@ -189,7 +200,7 @@ fn a_lost_race_is_no_news_and_another_slot_is_claimed() {
     let mut life = Life::new();
     life.wishes(Desired::Serving);
     assert_eq!(life.table(&[EMPTY]), "claim node1");
-    life.hears(Heard::Done);
+    life.done();
     life.wakes(10);
     assert_eq!(life.table(&["10.0.0.9 maint w0", EMPTY]), "claim node2");
 }
@@ -216,7 +227,11 @@ fn a_slot_that_somebody_takes_out_or_over_is_read_at_once() {
     }
     let mut life = Life::holding();
     life.wakes(1000);
-    assert_eq!(life.hears(Heard::Line(None)), "'node1 changed'; read webapp", "it is gone");
+    assert_eq!(
+        life.hears(Heard::Line { line: None, local: None }),
+        "'node1 changed'; read webapp",
+        "it is gone"
+    );
     assert_eq!(life.table(&["10.0.0.9 ready", EMPTY]), "claim node2");
 }
 
@@ -240,7 +255,7 @@ fn what_stays_out_of_rotation_is_said_once_and_tried_less_and_less() {
     let mut heard = Vec::new();
     for _ in 0..8 {
         life.table(&["10.0.0.5 maint w0"]);
-        heard.push(life.hears(Heard::Done));
+        heard.push(life.done());
         life.wakes(1000);
     }
     assert_eq!(
@@ -269,7 +284,7 @@ fn a_failure_is_said_once_and_only_a_sign_of_life_is_asked_for_then() {
     assert_eq!(life.wakes(75), "ping");
     assert_eq!(life.fails(), "unreachable; rest 150ms");
     assert_eq!(life.wakes(150), "ping");
-    assert_eq!(life.hears(Heard::Alive), "read all");
+    assert_eq!(life.hears(Heard::Alive(Peers::default())), "read all");
     assert_eq!(
         life.table(&["10.0.0.5 ready"]),
         "'reachable'; 'node1 in rotation'; serving; rest 40ms"
@@ -284,16 +299,16 @@ fn a_refused_change_is_not_over_because_a_read_succeeds() {
     life.table(&[EMPTY]);
     assert!(life.fails().starts_with("'no answer"));
     life.wakes(50);
-    life.hears(Heard::Alive);
+    life.hears(Heard::Alive(Peers::default()));
     // The claim may have been carried out all the same.
     assert_eq!(life.table(&[EMPTY]), "absent; rest 10ms");
     life.wakes(1000);
     assert_eq!(life.table(&[EMPTY]), "claim node1");
     assert_eq!(life.fails(), "rest 75ms");
     life.wakes(75);
-    life.hears(Heard::Alive);
+    life.hears(Heard::Alive(Peers::default()));
     assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
-    assert_eq!(life.hears(Heard::Done), "'reachable'; 'node1 in rotation'; serving; rest 40ms");
+    assert_eq!(life.done(), "'reachable'; 'node1 in rotation'; serving; rest 40ms");
 }
 
 #[test]
@@ -301,7 +316,7 @@ fn a_slot_is_drained_and_given_back() {
     let mut life = Life::holding();
     assert_eq!(life.wishes(Desired::Draining), "read webapp");
     assert_eq!(life.table(&["10.0.0.5 ready"]), "drain node1");
-    assert_eq!(life.hears(Heard::Done), "'node1 draining'; draining { sessions: 0 }; rest 0ms");
+    assert_eq!(life.done(), "'node1 draining'; draining { sessions: 0 }; rest 0ms");
     assert_eq!(life.wakes(0), "read webapp");
     let draining = "10.0.0.5 drain w0";
     assert_eq!(life.table(&[draining]), "count node1");
@@ -311,7 +326,7 @@ fn a_slot_is_drained_and_given_back() {
     assert_eq!(life.line("DRAIN", 0), "idle; rest 1000ms");
     assert_eq!(life.wishes(Desired::Absent), "read webapp");
     assert_eq!(life.table(&[draining]), "release node1");
-    assert_eq!(life.hears(Heard::Done), "'node1 released'; draining { sessions: 0 }; rest 10ms");
+    assert_eq!(life.done(), "'node1 released'; draining { sessions: 0 }; rest 10ms");
     life.wakes(10);
     assert_eq!(life.table(&[EMPTY]), "count former node1");
     assert_eq!(life.line_at("nowhere", "MAINT", 1), "draining { sessions: 1 }; rest 50ms");
@@ -327,7 +342,7 @@ fn a_slot_that_was_given_back_and_claimed_again_is_not_waited_for() {
     let mut life = Life::holding();
     life.wishes(Desired::Absent);
     life.table(&["10.0.0.5 ready"]);
-    life.hears(Heard::Done);
+    life.done();
     life.wakes(10);
     assert_eq!(life.table(&["10.0.0.9 ready"]), "count former node1");
     assert_eq!(life.line_at(ANOTHER, "UP", 7), "absent; rest 1000ms");
@@ -384,4 +399,69 @@ fn a_wish_that_changes_in_the_middle_begins_anew() {
     assert_eq!(life.table(&[EMPTY]), "claim node1");
     assert_eq!(life.wishes(Desired::Absent), "read webapp", "whatever came of the claim");
     assert_eq!(life.table(&["10.0.0.5 maint w0"]), "release node1");
+}
+
+#[test]
+fn an_address_that_changed_is_claimed_once_the_former_one_is_given_back() {
+    let mut life = Life::holding();
+    life.local = [10, 0, 0, 6].into();
+    assert_eq!(life.wakes(1000), "verify node1");
+    assert_eq!(life.line("UP", 0), "read webapp", "the line is in order, the connection tells");
+    let moved = "'10.0.0.5 is now 10.0.0.6'; release node1";
+    assert_eq!(life.table(&["10.0.0.5 ready", EMPTY]), moved);
+    assert_eq!(life.done(), "'node1 released'; absent; rest 10ms");
+    life.wakes(10);
+    assert_eq!(life.table(&[EMPTY, EMPTY]), "claim node1");
+    life.done();
+    life.wakes(10);
+    assert_eq!(life.table(&["10.0.0.6 maint w0", EMPTY]), "make node1 ready");
+    life.done();
+    // The former address may still show up late.
+    life.wakes(40);
+    assert_eq!(life.table(&["10.0.0.6 ready"]), "serving; rest 40ms");
+    life.wakes(250);
+    assert_eq!(life.table(&["10.0.0.5 ready"]), "release node1");
+}
+
+#[test]
+fn a_former_address_in_another_slot_is_somebody_elses() {
+    let mut life = Life::holding();
+    life.local = [10, 0, 0, 6].into();
+    life.wakes(1000);
+    life.line("UP", 0);
+    let table = ["10.0.0.9 ready", "10.0.0.5 ready", EMPTY];
+    assert_eq!(life.table(&table), "'10.0.0.5 is now 10.0.0.6'; claim node3");
+}
+
+#[test]
+fn who_leaves_drains_the_slot_of_his_former_address() {
+    let mut life = Life::holding();
+    life.local = [10, 0, 0, 6].into();
+    assert_eq!(life.wishes(Desired::Draining), "read webapp");
+    let moved = "'10.0.0.5 is now 10.0.0.6'; drain node1";
+    assert_eq!(life.table(&["10.0.0.5 ready"]), moved);
+    life.done();
+    life.wakes(0);
+    assert_eq!(life.table(&["10.0.0.5 drain w0"]), "count node1");
+    life.local = [10, 0, 0, 6].into();
+    assert_eq!(life.line("DRAIN", 0), "idle; rest 250ms");
+    assert_eq!(life.wishes(Desired::Absent), "read webapp");
+    assert_eq!(life.table(&["10.0.0.5 drain w0"]), "release node1");
+    life.done();
+    life.wakes(10);
+    assert_eq!(life.table(&[EMPTY]), "count former node1");
+    assert_eq!(life.line_at("nowhere", "MAINT", 0), "draining { sessions: 0 }; rest 250ms");
+    life.wakes(250);
+    assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms", "nothing shows late any more");
+}
+
+#[test]
+fn an_address_that_is_configured_does_not_change() {
+    let mut life = Life::holding();
+    let settings = Settings::clone(&life.machine.settings);
+    let app_addr = Some([10, 0, 0, 5].into());
+    life.machine.settings = Arc::new(Settings { app_addr, ..settings });
+    life.local = [10, 0, 0, 6].into();
+    life.wakes(1000);
+    assert_eq!(life.line("UP", 0), "serving; rest 1000ms");
 }
