@@ -37,24 +37,22 @@ pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
         tracing::warn!("{warning}");
     }
     match request {
-        Request::Wrap(command) => wrap(&command, inherited, &config),
+        Request::Wrap(command) => wrap(&command, inherited, &config.container),
         Request::Status(format) => show(&config, Some(format)),
         _ => show(&config, None),
     }
 }
 
-fn wrap(command: &[OsString], inherited: Inherited, config: &Config) -> u8 {
+fn wrap(command: &[OsString], inherited: Inherited, settings: &container::Settings) -> u8 {
     let options = SpawnOptions {
         environment: SECRETS.iter().map(|name| (name.into(), None)).collect(),
-        signal_group: config.app.signal_group,
-        signal_rewrite: config.app.signal_rewrite.clone(),
-        stop_signals: config.app.stop_signals,
+        signal_group: settings.init.signal_group,
+        signal_rewrite: settings.init.signal_rewrite.clone(),
+        stop_signals: settings.init.stop_signals,
     };
-    let code = match config.registers() {
-        true => container::run::run(command, inherited, options, config),
-        false => {
-            plain::run(command, inherited, options, config.app.stop_timeout, &config.app.exit_remap)
-        }
+    let code = match settings.registers() {
+        true => container::run::run(command, inherited, options, settings),
+        false => plain::run(command, inherited, options, &settings.init),
     };
     code.unwrap_or_else(|error| fail(&error, error.code()))
 }
@@ -65,7 +63,7 @@ fn show(config: &Config, format: Option<Format>) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(error, exit::SOFTWARE),
     };
-    let status = runtime.block_on(status::ask(config, &Resolver::default()));
+    let status = runtime.block_on(status::ask(&config.container, &Resolver::default()));
     match format {
         None if status.registered => 0,
         None => 1,

@@ -5,4 +5,7 @@ pub mod lifecycle;
 mod look;
 pub mod readiness;
 pub mod run;
+pub mod settings;
 mod tasks;
+
+pub use settings::Settings;

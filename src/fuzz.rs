@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-use crate::config::{Config, Target, VARIABLES};
+use crate::config::{Config, VARIABLES};
+use crate::net::target::Target;
 use crate::registers::haproxy::wire::codec::ReplyCodec;
 use crate::registers::haproxy::wire::server;
 use crate::registers::haproxy::{Process, ServerStat, StatTable};
@@ -85,7 +86,7 @@ pub fn environment(data: &[u8]) {
     let given = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     match Config::from_vars(given) {
         Ok(config) => {
-            for target in config.haproxy.iter().flat_map(|haproxy| &haproxy.servers) {
+            for target in config.container.haproxy.iter().flat_map(|haproxy| &haproxy.servers) {
                 let text = target.to_string();
                 assert_eq!(Target::parse(&text, 1).as_ref(), Some(target), "{text}");
             }

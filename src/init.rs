@@ -5,12 +5,16 @@ pub mod exit;
 pub mod inherited;
 pub mod plain;
 pub mod secret;
+pub mod settings;
 pub mod signal;
 pub mod signals;
 pub mod spawn;
 pub mod supervisor;
 pub(crate) mod sys;
 pub(crate) mod terminal;
+
+pub use settings::Settings;
+pub(crate) use sys::host_name;
 
 /// The kernel's name for a process.
 pub type Pid = libc::pid_t;

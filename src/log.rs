@@ -6,6 +6,7 @@
 use std::fmt::{self, Debug, Write as _};
 use std::io::Write as _;
 use std::os::fd::AsFd;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use tracing::field::{Field, Visit};
@@ -13,7 +14,6 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::config::LogFormat;
 use crate::init::sys;
 
 /// A write of this many bytes to a pipe is taken whole or not at all (pipe(7), `PIPE_BUF`).
@@ -34,6 +34,27 @@ fn to_stderr(line: &str) {
     let mut stderr = std::io::stderr();
     if sys::is_writable(stderr.as_fd()) {
         let _ = stderr.write_all(line.as_bytes());
+    }
+}
+
+/// Shape of the lines on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
     }
 }
 

@@ -5,3 +5,7 @@ pub mod backoff;
 pub(crate) mod connect;
 pub mod random;
 pub mod resolve;
+pub mod target;
+
+/// An absolute domain name of our own.
+pub type DnsName = domain::base::Name<Vec<u8>>;

@@ -292,9 +292,14 @@ fn what_is_wrong_is_a_configuration_error() {
         err.contains("DNS_NAME is 'webapp', expected a full name, or DNS_ZONE with it"),
         "{err}"
     );
-    let both = [("DNS_TSIG_KEYFILE", key_file), ("DNS_TSIG_KEY", "hmac-sha256:k:c2VjcmV0")];
+    let both = [
+        ("DNS_SERVER", "127.0.0.1"),
+        ("DNS_NAME", "web.app"),
+        ("DNS_TSIG_KEYFILE", key_file),
+        ("DNS_TSIG_KEY", "hmac-sha256:k:c2VjcmV0"),
+    ];
     let (_, _, err) = berth(&["--", "true"], &both);
-    assert!(err.contains("is set as well as DNS_TSIG_KEY"), "{err}");
+    assert!(err.contains("is set as well as DNS_TSIG_KEYFILE, expected one of them"), "{err}");
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn files_that_cannot_be_used_are_configuration_errors() {
     let directory = ca.path("").display().to_string();
     for (variable, path, expected) in [
         ("HAPROXY_TLS_CA", &missing, "No such file"),
-        ("HAPROXY_TLS_CA", &directory, "is not a file"),
+        ("HAPROXY_TLS_CA", &directory, "is not a regular file"),
         ("HAPROXY_TLS_CA", &empty, "holds no certificate, expected PEM"),
         ("HAPROXY_TLS_CA", &truncated, "garbled PEM"),
         ("HAPROXY_TLS_CA", &nonsense, "does not parse"),

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use berth::config::LogFormat;
+use berth::log::LogFormat;
 use lexopt::prelude::*;
 use tracing::level_filters::LevelFilter;
 

@@ -18,7 +18,12 @@ Usage: berth [--] COMMAND [ARG...]
 Environment (default in brackets):
 ",
     );
+    let mut group = None;
     for variable in VARIABLES {
+        if group != Some(variable.group) {
+            group = Some(variable.group);
+            text += &format!("\n{}\n", variable.group);
+        }
         text += &format!("  {:<20}  {} [{}]\n", variable.name, variable.meaning, variable.default);
     }
     text + "

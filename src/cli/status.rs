@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::{Config, Target};
+use crate::container;
 use crate::net::resolve::Resolver;
+use crate::net::target::Target;
 use crate::registers::Identity;
 use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
@@ -52,21 +53,21 @@ impl SlotStatus {
 }
 
 /// Asks every server that the configuration names.
-pub async fn ask(config: &Config, resolver: &Resolver) -> Status {
+pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status {
     let mut status = Status { registered: true, ..Status::default() };
-    if let Some(haproxy) = &config.haproxy {
-        let settings = Arc::new(Settings::new(haproxy, &config.app));
+    if let Some(haproxy) = &settings.haproxy {
+        let haproxy = Arc::new(haproxy.clone());
         let targets = haproxy.servers.iter().cloned();
-        let asked = targets.map(|to| ask_target(to, Arc::clone(&settings), resolver.clone()));
+        let asked = targets.map(|to| ask_target(to, Arc::clone(&haproxy), resolver.clone()));
         status.haproxy = at_once(asked).await.into_iter().flatten().collect();
         status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
     }
-    if let Some(dns) = &config.dns {
+    if let Some(dns) = &settings.dns {
         let slot = status.haproxy.first();
         let endpoint = slot.and_then(|slot| slot.address);
         let identity = Identity {
-            addr: config.app.addr.or(endpoint.map(|endpoint| endpoint.ip())),
-            port: config.app.port.or(endpoint.map(|endpoint| endpoint.port())),
+            addr: settings.addr.or(endpoint.map(|endpoint| endpoint.ip())),
+            port: settings.port.or(endpoint.map(|endpoint| endpoint.port())),
             slot: slot.and_then(|slot| slot.slot.clone()),
         };
         let dns = dns::status(dns.clone(), &identity, resolver.clone()).await;

@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use super::*;
+use crate::container::readiness::ReadyCheck;
+use crate::net::target::Target;
 
 fn parse(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
@@ -7,7 +11,7 @@ fn parse(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
 #[test]
 fn an_empty_environment_is_a_plain_init() {
     let config = parse(&[]).unwrap();
-    assert!(!config.registers());
+    assert!(!config.container.registers());
     assert!(config.warnings.is_empty());
 }
 
@@ -16,11 +20,11 @@ fn the_articles_three_variables_are_enough() {
     let config =
         parse(&[("HAPROXY_SERVER", "lb"), ("HAPROXY_PORT", "9999"), ("NODE_COUNT", "100")])
             .unwrap();
-    let haproxy = config.haproxy.unwrap();
+    let haproxy = config.container.haproxy.unwrap();
     assert_eq!(haproxy.servers, [Target::Name { name: "lb".into(), port: 9999 }]);
-    assert_eq!(haproxy.node_count, Some(100));
+    assert_eq!(haproxy.limit, Some(100));
     assert_eq!(haproxy.backend, None);
-    assert_eq!(config.app.ready_check, ReadyCheck::Tcp);
+    assert_eq!(config.container.readiness.check, ReadyCheck::Tcp(None));
 }
 
 #[test]
@@ -81,7 +85,8 @@ fn what_was_probably_meant_is_named_and_nothing_far_fetched() {
         ("HAPROXY_NODE_COUNT", Some("NODE_COUNT")),
         ("NODES_COUNT", Some("NODE_COUNT")),
         ("DRAIN_TIMOUT", Some("DRAIN_TIMEOUT")),
-        ("HAPROXY_HOST", None),
+        ("HAPROXY_HOST", Some("HAPROXY_SERVER")),
+        ("HAPROXY_FOO", None),
         ("DNS_FOO", None),
     ] {
         let config = parse(&[("HAPROXY_SERVER", "lb"), (name, "x")]).unwrap();
@@ -97,8 +102,14 @@ fn what_was_probably_meant_is_named_and_nothing_far_fetched() {
         let config = parse(&[("HAPROXY_SERVER", "lb"), (name, "x")]).unwrap();
         assert!(config.warnings.is_empty(), "{name}: {:?}", config.warnings);
     }
-    let plain = parse(&[("DRAIN_TIMOUT", "x"), ("HAPROXY_HOST", "x")]).unwrap();
-    assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+    for (name, meant) in [("DRAIN_TIMOUT", "DRAIN_TIMEOUT"), ("HAPROXY_HOST", "HAPROXY_SERVER")] {
+        let warnings = parse(&[(name, "x")]).unwrap().warnings;
+        assert!(
+            warnings.len() == 1 && warnings[0].contains(meant),
+            "in a plain init: {warnings:?}"
+        );
+    }
+    assert!(parse(&[("HAPROXY_FOO", "x"), ("DNS_FOO", "x")]).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -112,8 +123,9 @@ fn variables_for_a_registration_that_nothing_asks_for_are_pointed_out() {
 
 #[test]
 fn each_server_counts_once_and_wrong_ones_are_named() {
-    let servers =
-        |text| parse(&[("HAPROXY_SERVER", text)]).map(|config| config.haproxy.unwrap().servers);
+    let servers = |text| {
+        parse(&[("HAPROXY_SERVER", text)]).map(|config| config.container.haproxy.unwrap().servers)
+    };
     assert_eq!(servers("lb, lb:9999 ,b").unwrap().len(), 2);
     let error = servers("lb,b:0,,c").unwrap_err().to_string();
     assert!(error.starts_with("HAPROXY_SERVER has 'b:0', '', expected host names"), "{error}");
@@ -123,13 +135,14 @@ fn each_server_counts_once_and_wrong_ones_are_named() {
 fn a_message_is_one_short_line_whatever_the_value() {
     let huge = "9".repeat(100_000);
     for value in ["1\n2", "\x1b[31m", "\u{85}x", "☃", &huge] {
-        let error = parse(&[("NODE_COUNT", value)]).unwrap_err().to_string();
+        let error =
+            parse(&[("HAPROXY_SERVER", "lb"), ("NODE_COUNT", value)]).unwrap_err().to_string();
         assert!(error.len() < 250 && !error.contains(char::is_control), "{error}");
         assert!(error.contains("expected a whole number"), "{error}");
     }
     let invalid: OsString = std::os::unix::ffi::OsStringExt::from_vec(vec![0xff]);
-    let error = Config::from_vars([("NODE_COUNT".into(), invalid)]).unwrap_err().to_string();
-    assert_eq!(error, "NODE_COUNT is not valid UTF-8, expected text");
+    let error = Config::from_vars([("SIGNAL_GROUP".into(), invalid)]).unwrap_err().to_string();
+    assert_eq!(error, "SIGNAL_GROUP is not valid UTF-8, expected text");
 }
 
 #[test]
@@ -183,8 +196,11 @@ fn a_port_that_describes_a_service_does_not_count() {
     let ports = ["HAPROXY_PORT", "DNS_PORT", "APP_PORT"].map(|name| (name, "tcp://10.0.0.1:80"));
     assert!(parse(&ports).unwrap().warnings.is_empty(), "a plain init has no use for ports");
     let config = parse(&[&ports[..], &[("HAPROXY_SERVER", "lb")]].concat()).unwrap();
-    assert_eq!(config.haproxy.unwrap().servers, [Target::Name { name: "lb".into(), port: 9999 }]);
-    assert_eq!(config.app.port, None);
+    assert_eq!(
+        config.container.haproxy.unwrap().servers,
+        [Target::Name { name: "lb".into(), port: 9999 }]
+    );
+    assert_eq!(config.container.port, None);
     for (name, _) in ports {
         assert!(config.warnings.iter().any(|line| line.starts_with(name)), "{name}");
     }
@@ -192,19 +208,109 @@ fn a_port_that_describes_a_service_does_not_count() {
 
 #[test]
 fn an_empty_value_is_an_unset_variable() {
-    assert!(!parse(&[("HAPROXY_SERVER", ""), ("NODE_COUNT", "")]).unwrap().registers());
+    assert!(!parse(&[("HAPROXY_SERVER", ""), ("NODE_COUNT", "")]).unwrap().container.registers());
+}
+
+/// README and `--help` show the same words.
+#[test]
+fn what_holds_when_nothing_is_set() {
+    let vars = [("HAPROXY_SERVER", "lb"), ("DNS_SERVER", "ns"), ("DNS_NAME", "a.b")];
+    let config = parse(&vars).unwrap();
+    let container = config.container;
+    let seconds = Duration::from_secs;
+    let readiness = &container.readiness;
+    assert_eq!(readiness.check, ReadyCheck::Tcp(None));
+    assert_eq!((readiness.interval, readiness.timeout), (seconds(2), seconds(2)));
+    assert_eq!((readiness.rise, readiness.fall, readiness.port), (2, 3, None));
+    assert_eq!((container.addr, container.port), (None, None));
+    assert_eq!(container.drain_timeout, seconds(5));
+    assert_eq!(container.init.stop_timeout, Duration::ZERO);
+    assert!(!container.init.signal_group);
+    assert_eq!(container.init.exit_remap, Default::default());
+    let haproxy = container.haproxy.unwrap();
+    assert_eq!(haproxy.servers, [Target::Name { name: "lb".into(), port: 9999 }]);
+    assert_eq!((haproxy.prefix.as_str(), haproxy.limit), ("node", None));
+    assert_eq!((haproxy.backend, haproxy.service_name), (None, None));
+    assert_eq!((haproxy.sync_interval, haproxy.reclaim_after), (seconds(1), seconds(30)));
+    assert_eq!(haproxy.drain_timeout, seconds(5));
+    assert!(haproxy.tls.is_none());
+    let dns = container.dns.unwrap();
+    assert_eq!(dns.servers, [Target::Name { name: "ns".into(), port: 53 }]);
+    assert_eq!((dns.port, dns.ttl, dns.lease), (53, 30, Some(seconds(120))));
+    assert!(!dns.ptr && dns.key.is_none() && dns.node.is_none() && dns.srv.is_none());
+    assert_eq!(config.log_level, LevelFilter::INFO);
+    assert_eq!(config.log_format, LogFormat::Text);
 }
 
 #[test]
-fn what_is_read_is_what_the_table_of_variables_says() {
-    let mut env = Env::new(std::iter::empty());
-    app(&mut env);
-    haproxy(&mut env);
-    DnsConfig::parse(&mut env, None);
-    let mut read = env.names_read();
-    read.extend(["LOG_LEVEL", "LOG_FORMAT"]);
-    let mut table: Vec<_> = VARIABLES.iter().map(|variable| variable.name).collect();
-    read.sort_unstable();
-    table.sort_unstable();
-    assert_eq!(read, table);
+fn a_default_that_is_a_value_is_one_that_could_be_set() {
+    for variable in VARIABLES {
+        if let Unset::Value(text) = variable.default {
+            let vars = [("HAPROXY_SERVER", "lb"), ("DNS_SERVER", "ns"), ("DNS_NAME", "a.b")];
+            let set = parse(&[&vars[..], &[(variable.name, text)]].concat()).unwrap();
+            let unset = parse(&vars).unwrap();
+            assert_eq!(format!("{set:?}"), format!("{unset:?}"), "{}", variable.name);
+        }
+    }
+}
+
+#[test]
+fn every_variable_reaches_its_own_field() {
+    for variable in VARIABLES {
+        let env = Env::new([(variable.name.into(), "x".into())]);
+        let set: Vec<_> = VARIABLES.iter().filter(|other| env.is_set(other)).collect();
+        assert!(set.len() == 1 && set[0].name == variable.name, "{}: {set:?}", variable.name);
+    }
+}
+
+/// They may be meant for the app, or set by somebody who runs containers.
+#[test]
+fn a_plain_init_starts_whatever_the_variables_of_a_registration_say() {
+    for variable in VARIABLES {
+        let asks = ["HAPROXY_SERVER", "DNS_SERVER", "DNS_ZONE"].contains(&variable.name);
+        let value = "*/5 * * * *";
+        match parse(&[(variable.name, value)]) {
+            Ok(config) => assert!(!config.container.registers() && !asks, "{}", variable.name),
+            Err(_) => assert!(asks || variable.group == Group::Init, "{}", variable.name),
+        }
+    }
+    for (name, value) in [
+        ("DNS_NAME", "/web/dns"),
+        ("SYNC_INTERVAL", "*/5 * * * *"),
+        ("NODE_COUNT", "auto"),
+        ("HAPROXY_BACKEND", "web server"),
+    ] {
+        let warnings = parse(&[(name, value)]).unwrap().warnings;
+        assert!(warnings.iter().any(|line| line.starts_with(name)), "{name}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_file_that_nothing_needs_is_not_read() {
+    let vars = [("DNS_TSIG_KEYFILE", "/no/such/file"), ("HAPROXY_TLS_CA", "/no/such/file")];
+    assert!(!parse(&vars).unwrap().container.registers());
+}
+
+#[test]
+fn blanks_are_no_value() {
+    for variable in VARIABLES {
+        let config = parse(&[(variable.name, " \t ")]).unwrap();
+        assert!(!config.container.registers() && config.warnings.is_empty(), "{}", variable.name);
+    }
+}
+
+/// Of Kubernetes, where services are called `haproxy-web` and `dns-web`.
+#[test]
+fn what_describes_services_is_no_news() {
+    let names = [
+        ("HAPROXY_WEB_PORT", "tcp://10.0.0.1:80"),
+        ("HAPROXY_WEB_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("HAPROXY_WEB_SERVICE_HOST", "10.0.0.1"),
+        ("DNS_WEB_SERVICE_PORT_DNS_TCP", "53"),
+        ("DNS_WEB_PORT", "udp://10.0.0.1:53"),
+    ];
+    for more in [&[][..], &[("HAPROXY_SERVER", "lb")]] {
+        let config = parse(&[&names[..], more].concat()).unwrap();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
 }

@@ -1,94 +1,185 @@
-//! The table of variables that users read in the README and in `--help`.
+//! Every variable, once: its name, what it means, and what holds when it is not set. README's table,
+//! `--help`, the struct that the environment is read into and the parsers' defaults are all made of it.
+
+use std::fmt;
+
+use serde::Deserialize;
 
 /// One environment variable.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// The value that it has when unset, in the words of the README.
-    pub default: &'static str,
+    /// What it is about.
+    pub group: Group,
+    /// What holds when it is not set.
+    pub default: Unset,
     /// What it means, in one line.
     pub meaning: &'static str,
+    pub(super) value: fn(&Raw) -> Option<&str>,
 }
 
-const fn v(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, default, meaning }
+/// What a variable is about, in the order in which people meet them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Claiming a slot; counts when `HAPROXY_SERVER` is set.
+    Haproxy,
+    /// The app, and when it can serve; counts when anything is registered.
+    App,
+    /// TLS to the stats socket; counts when `HAPROXY_SERVER` is set.
+    Tls,
+    /// Records in DNS; counts when `DNS_SERVER` or `DNS_ZONE` is set.
+    Dns,
+    /// The init, which there always is.
+    Init,
+    /// Lines on stderr.
+    Log,
 }
 
-/// Every variable that Berth reads, in the order in which people meet them.
-pub const VARIABLES: &[Variable] = &[
-    v(
-        "HAPROXY_SERVER",
-        "none: a plain init",
-        "load balancers by comma: name, IP or unix:/path, each may carry :port; a name stands for all its addresses",
-    ),
-    v("HAPROXY_PORT", "9999", "port of the stats socket"),
-    v("NODE_COUNT", "all", "slots 1…n of the template may be claimed"),
-    v(
-        "HAPROXY_BACKEND",
-        "SERVICE_NAME, else the only one with slots",
-        "backend that has the template",
-    ),
-    v("HAPROXY_NODE_PREFIX", "node", "prefix of the template's server names"),
-    v("SERVICE_NAME", "none", "the service that this container belongs to"),
-    v("APP_PORT", "the template's port", "port that the app listens on"),
-    v("APP_ADDR", "found by itself", "address to advertise, if not the one that faces HAProxy"),
-    v(
-        "READY_CHECK",
-        "tcp",
-        "when the app can serve: tcp, http:/path, cmd:COMMAND, notify (sd_notify READY=1) or none",
-    ),
-    v("READY_INTERVAL", "2s", "time between two checks once the app is ready"),
-    v("READY_TIMEOUT", "2s", "longest time that one check may take"),
-    v("READY_RISE", "2", "successes in a row that make an unready app ready again"),
-    v("READY_FALL", "3", "failures in a row that make a ready app unready"),
-    v("SYNC_INTERVAL", "1s", "how often the slot is verified"),
-    v("RECLAIM_AFTER", "30s", "a slot that HAProxy found DOWN for this long may be taken over"),
-    v("DRAIN_TIMEOUT", "5s", "longest wait for sessions to end before the app is stopped"),
-    v("STOP_TIMEOUT", "0: never", "SIGKILL this long after the stop signal"),
-    v("STOP_SIGNALS", "TERM,INT,QUIT", "signals that ask the container to stop"),
-    v("HAPROXY_TLS_CA", "none: no TLS", "PEM file: authorities of the stats socket's certificate"),
-    v("HAPROXY_TLS_CERT", "none", "PEM file: our certificate, for mutual TLS"),
-    v("HAPROXY_TLS_KEY", "none", "PEM file: the key of that certificate"),
-    v(
-        "DNS_SERVER",
-        "none: no DNS",
-        "servers by comma that take RFC 2136 updates of one zone, tried in this order; may carry :port",
-    ),
-    v("DNS_PORT", "53", "their port, and that of a primary found by DNS_ZONE"),
-    v(
-        "DNS_ZONE",
-        "the server's zone for DNS_NAME",
-        "zone to update; set without DNS_SERVER, its primary is found by its SOA record",
-    ),
-    v(
-        "DNS_NAME",
-        "SERVICE_NAME",
-        "shared name, in the zone or absolute: one A or AAAA record for each container",
-    ),
-    v("DNS_TTL", "30", "time to live of the records in seconds"),
-    v(
-        "DNS_LEASE",
-        "2m",
-        "records of a container that died without a word are swept this long after; 0 = never",
-    ),
-    v(
-        "DNS_NODE_NAME",
-        "none",
-        "a name that this container alone holds; may contain {slot} and {hostname}",
-    ),
-    v(
-        "DNS_SRV",
-        "none",
-        "_service._proto: an SRV record below DNS_NAME, from the node's name and APP_PORT",
-    ),
-    v("DNS_PTR", "0", "1: a PTR record to the node's name, or DNS_NAME, in the reverse zone"),
-    v("DNS_TSIG_KEYFILE", "none: not signed", "key file as tsig-keygen writes it"),
-    v("DNS_TSIG_KEY", "none", "or the key itself: alg:name:base64"),
-    v("DNS_TSIG_KEY_FILE", "none", "or a file that holds it in that form"),
-    v("SIGNAL_GROUP", "0", "1: signal the app's whole process group"),
-    v("SIGNAL_REWRITE", "none", "signals that reach the app as others: TERM:QUIT,HUP:USR1"),
-    v("EXIT_REMAP", "none", "exit codes that leave as others: 143:0"),
-    v("LOG_LEVEL", "info", "error, warn, info, debug or trace, on stderr"),
-    v("LOG_FORMAT", "text", "text or json"),
-];
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Haproxy => "HAProxy",
+            Self::App => "App and readiness",
+            Self::Tls => "TLS to the stats socket",
+            Self::Dns => "DNS",
+            Self::Init => "Init and stopping",
+            Self::Log => "Log",
+        })
+    }
+}
+
+/// What holds when a variable is not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unset {
+    /// The same as if it had this value.
+    Value(&'static str),
+    /// Something that no value says.
+    Words(&'static str),
+}
+
+impl fmt::Display for Unset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Value(text) | Self::Words(text)) = self;
+        f.write_str(text)
+    }
+}
+
+macro_rules! variables {
+    ($($group:ident { $($field:ident $NAME:ident $default:expr, $meaning:literal;)* })*) => {
+        /// What the environment holds under the names below.
+        #[derive(Debug, Default, Deserialize)]
+        pub(super) struct Raw {
+            $($($field: Option<String>,)*)*
+        }
+
+        $($(
+            #[doc = $meaning]
+            pub(super) const $NAME: Variable = Variable {
+                name: stringify!($NAME),
+                group: Group::$group,
+                default: $default,
+                meaning: $meaning,
+                value: |raw| raw.$field.as_deref(),
+            };
+        )*)*
+
+        /// Every variable that Berth reads.
+        pub const VARIABLES: &[Variable] = &[$($($NAME,)*)*];
+    };
+}
+
+use Unset::{Value, Words};
+
+variables! {
+    Haproxy {
+        haproxy_server HAPROXY_SERVER Words("none: a plain init"),
+            "load balancers by comma: name, IP or unix:/path, each may carry :port; a name stands for all its addresses";
+        haproxy_port HAPROXY_PORT Value("9999"),
+            "port of the stats socket";
+        node_count NODE_COUNT Words("all"),
+            "slots 1…n of the template may be claimed";
+        haproxy_backend HAPROXY_BACKEND Words("SERVICE_NAME, else the only one with slots"),
+            "backend that has the template";
+        haproxy_node_prefix HAPROXY_NODE_PREFIX Value("node"),
+            "prefix of the template's server names";
+        sync_interval SYNC_INTERVAL Value("1s"),
+            "how often the slot is verified";
+        reclaim_after RECLAIM_AFTER Value("30s"),
+            "a slot that HAProxy found DOWN for this long may be taken over";
+    }
+    App {
+        service_name SERVICE_NAME Words("none"),
+            "the service that this container belongs to";
+        app_port APP_PORT Words("the template's port"),
+            "port that the app is served on, which HAProxy connects to";
+        app_addr APP_ADDR Words("found by itself"),
+            "address to advertise, if not the one that faces HAProxy";
+        ready_check READY_CHECK Value("tcp"),
+            "when the app can serve: tcp, tcp:PORT, http:/path, http:PORT/path, http://HOST/path, cmd:COMMAND, notify (sd_notify READY=1) or none";
+        ready_port READY_PORT Words("the app's port"),
+            "port that tcp and http:/path check, if the app listens on another than the one it is served on";
+        ready_interval READY_INTERVAL Value("2s"),
+            "time between two checks once the app is ready";
+        ready_timeout READY_TIMEOUT Value("2s"),
+            "longest time that one check may take";
+        ready_rise READY_RISE Value("2"),
+            "successes in a row that make an unready app ready again";
+        ready_fall READY_FALL Value("3"),
+            "failures in a row that make a ready app unready";
+        drain_timeout DRAIN_TIMEOUT Value("5s"),
+            "longest wait for sessions to end before the app is stopped";
+    }
+    Tls {
+        haproxy_tls_ca HAPROXY_TLS_CA Words("none: no TLS"),
+            "PEM file: authorities of the stats socket's certificate";
+        haproxy_tls_cert HAPROXY_TLS_CERT Words("none"),
+            "PEM file: our certificate, for mutual TLS";
+        haproxy_tls_key HAPROXY_TLS_KEY Words("none"),
+            "PEM file: the key of that certificate";
+    }
+    Dns {
+        dns_server DNS_SERVER Words("none: no DNS"),
+            "servers by comma that take RFC 2136 updates of one zone, tried in this order; may carry :port";
+        dns_port DNS_PORT Value("53"),
+            "their port, and that of a primary found by DNS_ZONE";
+        dns_zone DNS_ZONE Words("the server's zone for DNS_NAME"),
+            "zone to update; set without DNS_SERVER, its primary is found by its SOA record";
+        dns_name DNS_NAME Words("SERVICE_NAME"),
+            "shared name, in the zone or absolute: one A or AAAA record for each container";
+        dns_ttl DNS_TTL Value("30"),
+            "time to live of the records in seconds";
+        dns_lease DNS_LEASE Value("2m"),
+            "records of a container that died without a word are swept this long after; 0 = never";
+        dns_node_name DNS_NODE_NAME Words("none"),
+            "a name that this container alone holds; may contain {slot} and {hostname}";
+        dns_srv DNS_SRV Words("none"),
+            "_service._proto: an SRV record below DNS_NAME, from the node's name and APP_PORT";
+        dns_ptr DNS_PTR Value("0"),
+            "1: a PTR record to the node's name, or DNS_NAME, in the reverse zone";
+        dns_tsig_keyfile DNS_TSIG_KEYFILE Words("none: not signed"),
+            "key file as tsig-keygen writes it";
+        dns_tsig_key DNS_TSIG_KEY Words("none"),
+            "or the key itself: alg:name:base64";
+        dns_tsig_key_file DNS_TSIG_KEY_FILE Words("none"),
+            "or a file that holds it in that form";
+    }
+    Init {
+        stop_timeout STOP_TIMEOUT Value("0"),
+            "SIGKILL this long after the stop signal; 0 = never";
+        stop_signals STOP_SIGNALS Value("TERM,INT,QUIT"),
+            "signals that ask the container to stop";
+        signal_group SIGNAL_GROUP Value("0"),
+            "1: signal the app's whole process group";
+        signal_rewrite SIGNAL_REWRITE Words("none"),
+            "signals that reach the app as others: TERM:QUIT,HUP:USR1";
+        exit_remap EXIT_REMAP Words("none"),
+            "exit codes that leave as others: 143:0";
+    }
+    Log {
+        log_level LOG_LEVEL Value("info"),
+            "error, warn, info, debug or trace, on stderr";
+        log_format LOG_FORMAT Value("text"),
+            "text or json";
+    }
+}

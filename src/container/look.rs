@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::config::{AppConfig, ReadyCheck};
-use crate::container::readiness::{self, ProbeRequest};
+use crate::container::readiness::{self, ProbeRequest, ReadyCheck};
+use crate::container::settings::Readiness;
 use crate::registers::Identity;
 
 /// A check is begun anew this often, before it complains: that an app on its way out is not ready is no
@@ -20,7 +20,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// Looks when it is told to, and says once when the app serves.
 #[derive(Debug)]
 pub(super) struct Look {
-    app: AppConfig,
+    readiness: Readiness,
     identity: watch::Sender<Identity>,
     probes: mpsc::Sender<ProbeRequest>,
     serves: mpsc::UnboundedSender<()>,
@@ -28,29 +28,29 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// For this app; what is found goes to `serves`.
+    /// With this check; what is found goes to `serves`.
     pub(super) fn new(
-        app: &AppConfig,
+        readiness: &Readiness,
         identity: watch::Sender<Identity>,
         probes: mpsc::Sender<ProbeRequest>,
         serves: mpsc::UnboundedSender<()>,
     ) -> Self {
-        let mut app = app.clone();
-        if matches!(app.ready_check, ReadyCheck::None | ReadyCheck::Notify) {
-            app.ready_check = ReadyCheck::Tcp;
+        let mut readiness = readiness.clone();
+        if matches!(readiness.check, ReadyCheck::None | ReadyCheck::Notify) {
+            readiness.check = ReadyCheck::Tcp(None);
         }
-        Self { app, identity, probes, serves, task: None }
+        Self { readiness, identity, probes, serves, task: None }
     }
 
     /// Looks until the app serves.
     pub(super) fn start(&mut self) {
-        let (app, identity) = (self.app.clone(), self.identity.clone());
+        let (settings, identity) = (self.readiness.clone(), self.identity.clone());
         let (probes, serves) = (self.probes.clone(), self.serves.clone());
         let task = tokio::spawn(async move {
             loop {
                 let (found, mut ready) = watch::channel(false);
                 let check = readiness::run(
-                    app.clone(),
+                    settings.clone(),
                     identity.subscribe(),
                     found,
                     Arc::new(None),

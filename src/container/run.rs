@@ -4,6 +4,7 @@
 //! cannot run or breaks, what is held is given back, and the plain init takes over.
 
 use std::ffi::OsString;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
-use crate::config::{Config, ReadyCheck};
+use crate::container::Settings;
 use crate::container::lifecycle::{Action, Event, Lifecycle, Limits, Stop};
 use crate::container::look::Look;
-use crate::container::readiness::{NotifySocket, ProbeRequest};
+use crate::container::readiness::{NotifySocket, ProbeRequest, ReadyCheck};
 use crate::container::tasks::{self, Inbox};
 use crate::init::Pid;
 use crate::init::exit::Ended;
@@ -34,7 +35,7 @@ const SURVIVED_AN_END_AFTER: Duration = Duration::from_secs(35);
 /// Longest time for giving everything back when the loop has broken.
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the app, registers it as `config` says, and returns the exit code to leave with.
+/// Runs the app, registers it as `settings` say, and returns the exit code to leave with.
 ///
 /// # Errors
 /// When the app cannot be started.
@@ -42,25 +43,25 @@ pub fn run(
     command: &[OsString],
     inherited: Inherited,
     mut options: SpawnOptions,
-    config: &Config,
+    settings: &Settings,
 ) -> Result<u8, SpawnError> {
-    let notify = notify_socket(config);
+    let notify = notify_socket(settings);
     if let Some(notify) = &notify {
         options.environment.push(("NOTIFY_SOCKET".into(), Some(notify.address().into())));
     }
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let (ended, stopping) = registered(&mut supervisor, config, notify);
+    let (ended, stopping) = registered(&mut supervisor, settings, notify);
     let ended = ended
-        .unwrap_or_else(|| plain::supervise(&mut supervisor, config.app.stop_timeout, stopping));
+        .unwrap_or_else(|| plain::supervise(&mut supervisor, settings.init.stop_timeout, stopping));
     supervisor.finish();
-    Ok(config.app.exit_remap.apply(ended.code()))
+    Ok(settings.init.exit_remap.apply(ended.code()))
 }
 
 /// The container's life until its app has ended. Where the loop cannot run, or breaks: no end, and
 /// whether the app has been asked to stop.
 fn registered(
     supervisor: &mut Supervisor,
-    config: &Config,
+    settings: &Settings,
     notify: Option<NotifySocket>,
 ) -> (Option<Ended>, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,12 +75,12 @@ fn registered(
             return (None, false);
         }
     };
-    let limits = Limits { drain: config.app.drain_timeout, stop: config.app.stop_timeout };
+    let limits = Limits { drain: settings.drain_timeout, stop: settings.init.stop_timeout };
     let lifecycle = Lifecycle::new(limits);
     let want = watch::Sender::new(lifecycle.want());
     let (mut inbox, look) = {
         let _entered = runtime.enter();
-        tasks::start(config, &want, notify)
+        tasks::start(settings, &want, notify)
     };
     let mut container = Container {
         supervisor,
@@ -100,8 +101,8 @@ fn registered(
     outcome
 }
 
-fn notify_socket(config: &Config) -> Option<NotifySocket> {
-    let wanted = config.app.ready_check == ReadyCheck::Notify;
+fn notify_socket(settings: &Settings) -> Option<NotifySocket> {
+    let wanted = settings.readiness.check == ReadyCheck::Notify;
     let socket = wanted.then(NotifySocket::bind)?;
     socket.inspect_err(|error| warn!(%error, "no socket for READY_CHECK=notify")).ok()
 }
@@ -122,7 +123,7 @@ struct Container<'a> {
 struct Probe {
     pid: Pid,
     kill_at: Instant,
-    reply: oneshot::Sender<bool>,
+    reply: oneshot::Sender<io::Result<Ended>>,
 }
 
 impl Container<'_> {
@@ -261,14 +262,14 @@ impl Container<'_> {
                 if !std::mem::replace(&mut self.told_of_probe, true) {
                     warn!(%error, "cannot run the check, which needs /bin/sh");
                 }
-                let _ = request.reply.send(false);
+                let _ = request.reply.send(Err(error));
             }
         }
     }
 
     fn finish_probe(&mut self, pid: Pid, ended: Ended) {
         if let Some(index) = self.probes.iter().position(|probe| probe.pid == pid) {
-            let _ = self.probes.swap_remove(index).reply.send(ended == Ended::Exited(0));
+            let _ = self.probes.swap_remove(index).reply.send(Ok(ended));
         }
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::config::Config;
+use crate::container::Settings;
 use crate::container::look::Look;
 use crate::container::readiness::{self, NotifySocket, ProbeRequest};
 use crate::net::resolve::Resolver;
-use crate::registers::haproxy::{Settings, fleet};
+use crate::registers::haproxy::fleet;
 use crate::registers::{Channels, Identity, Report, Want, dns};
 use crate::task;
 
@@ -28,27 +28,33 @@ pub(super) struct Inbox {
 
 /// Starts them all.
 pub(super) fn start(
-    config: &Config,
+    settings: &Settings,
     want: &watch::Sender<Want>,
     notify: Option<NotifySocket>,
 ) -> (Inbox, Look) {
-    let known = Identity { addr: config.app.addr, port: config.app.port, slot: None };
+    let known = Identity { addr: settings.addr, port: settings.port, slot: None };
     let identity = watch::Sender::new(known);
-    let reports = start_registers(config, want, &identity);
+    let reports = start_registers(settings, want, &identity);
     let (ready_in, ready) = watch::channel(false);
     let (probes_in, probes) = mpsc::channel(1);
     let (serves_in, serves) = mpsc::unbounded_channel();
-    let look = Look::new(&config.app, identity.clone(), probes_in.clone(), serves_in);
-    let (app, notify) = (config.app.clone(), Arc::new(notify));
+    let look = Look::new(&settings.readiness, identity.clone(), probes_in.clone(), serves_in);
+    let (readiness, notify) = (settings.readiness.clone(), Arc::new(notify));
     task::keep_alive("readiness", move || {
-        let (app, identity) = (app.clone(), identity.subscribe());
-        readiness::run(app, identity, ready_in.clone(), Arc::clone(&notify), probes_in.clone())
+        let (readiness, identity) = (readiness.clone(), identity.subscribe());
+        readiness::run(
+            readiness,
+            identity,
+            ready_in.clone(),
+            Arc::clone(&notify),
+            probes_in.clone(),
+        )
     });
     (Inbox { reports, ready, probes, serves }, look)
 }
 
 fn start_registers(
-    config: &Config,
+    settings: &Settings,
     want: &watch::Sender<Want>,
     identity: &watch::Sender<Identity>,
 ) -> mpsc::UnboundedReceiver<Report> {
@@ -60,19 +66,19 @@ fn start_registers(
         reports: reports_in,
     };
     let resolver = Resolver::default();
-    if let Some(haproxy) = &config.haproxy {
-        let settings = Arc::new(Settings::new(haproxy, &config.app));
+    if let Some(haproxy) = &settings.haproxy {
+        let haproxy = Arc::new(haproxy.clone());
         for target in &haproxy.servers {
             let channels = channels.named(format!("haproxy {target}"));
-            let (target, settings) = (target.clone(), Arc::clone(&settings));
+            let (target, haproxy) = (target.clone(), Arc::clone(&haproxy));
             let resolver = resolver.clone();
             task::keep_alive("registrar", move || {
-                let (settings, resolver) = (Arc::clone(&settings), resolver.clone());
-                fleet::run(target.clone(), settings, channels.clone(), resolver)
+                let (haproxy, resolver) = (Arc::clone(&haproxy), resolver.clone());
+                fleet::run(target.clone(), haproxy, channels.clone(), resolver)
             });
         }
     }
-    if let Some(dns) = &config.dns {
+    if let Some(dns) = &settings.dns {
         let dns = Arc::new(dns.clone());
         let channels = channels.named("dns");
         task::keep_alive("dns", move || {

@@ -5,8 +5,9 @@
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use crate::init::exit::{Ended, ExitRemap};
+use crate::init::exit::Ended;
 use crate::init::inherited::Inherited;
+use crate::init::settings::Settings;
 use crate::init::signals;
 use crate::init::spawn::SpawnError;
 use crate::init::supervisor::{SpawnOptions, Supervisor};
@@ -19,13 +20,12 @@ pub fn run(
     command: &[OsString],
     inherited: Inherited,
     options: SpawnOptions,
-    stop_timeout: Duration,
-    exit_remap: &ExitRemap,
+    settings: &Settings,
 ) -> Result<u8, SpawnError> {
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let ended = supervise(&mut supervisor, stop_timeout, false);
+    let ended = supervise(&mut supervisor, settings.stop_timeout, false);
     supervisor.finish();
-    Ok(exit_remap.apply(ended.code()))
+    Ok(settings.exit_remap.apply(ended.code()))
 }
 
 /// Forwards signals until the app ends, if it has not yet. It is killed `stop_timeout` after the

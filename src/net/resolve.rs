@@ -21,8 +21,8 @@ mod hosts;
 pub(crate) use answer::question;
 pub(crate) use exchange::{connected, exchange, exchange_by_tcp, truncated};
 
+use crate::net::DnsName;
 use crate::net::random;
-use crate::registers::dns::DnsName;
 use answer::Answer;
 use conf::Conf;
 

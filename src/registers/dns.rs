@@ -2,12 +2,12 @@
 
 mod claim;
 mod client;
-pub mod config;
 mod fault;
 mod lease;
 mod registrar;
+pub mod settings;
 mod status;
-mod wire;
+pub(crate) mod wire;
 
 pub use registrar::run;
 pub use status::{DnsStatus, RecordStatus, status};

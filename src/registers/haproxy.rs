@@ -14,7 +14,7 @@ pub mod tls;
 pub mod wire;
 
 pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers};
-pub use settings::Settings;
+pub use settings::{Settings, TlsFiles};
 pub use tls::Tls;
 pub use wire::TableError;
 pub use wire::command::{Command, ServerState};

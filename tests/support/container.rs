@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use berth::config::{Config, LogFormat};
-use berth::log::Logger;
+use berth::config::Config;
+use berth::log::{LogFormat, Logger};
 use berth::net::resolve::Resolver;
-use berth::registers::dns::config::DnsConfig;
+use berth::registers::dns::settings::DnsConfig;
 use berth::registers::{Channels, Desired, Identity, Report, Standing, Want};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ pub struct Container {
 /// The DNS part of an environment.
 pub fn config(vars: &[(&str, &str)]) -> DnsConfig {
     let vars = vars.iter().map(|(name, value)| (name.into(), value.into()));
-    Config::from_vars(vars).unwrap().dns.unwrap()
+    Config::from_vars(vars).unwrap().container.dns.unwrap()
 }
 
 impl Container {

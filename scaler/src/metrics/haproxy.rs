@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use berth::config::TlsFiles;
 use berth::net::resolve::Resolver;
+use berth::registers::haproxy::TlsFiles;
 use berth::registers::haproxy::wire::stat::StatRow;
 use berth::registers::haproxy::{Client, Endpoint, StatTable, Tls};
 use futures_util::future::join_all;

@@ -6,7 +6,7 @@ use domain::base::iana::{Rcode, Rtype};
 use domain::base::{Message, MessageBuilder, ToName};
 use domain::rdata::{A, Aaaa, Cname};
 
-use crate::registers::dns::DnsName;
+use crate::net::DnsName;
 
 /// Aliases in a row that are followed within one answer.
 const LONGEST_CHAIN: usize = 16;

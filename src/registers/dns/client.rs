@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use domain::base::Message;
 use domain::base::iana::{Opcode, Rcode, Rtype};
 
-use super::config::DnsConfig;
 use super::fault::Fault;
+use super::settings::DnsConfig;
 use super::wire::name::DnsName;
 use super::wire::tsig::{self, Request, TsigFault};
 use super::wire::update::{self, Data, Update};
-use crate::config::Target;
 use crate::net::random;
 use crate::net::resolve::{Resolver, connected, exchange, exchange_by_tcp, truncated};
+use crate::net::target::Target;
 
 /// UDP is tried this often, each time longer, before TCP gets its turn: a firewall may let only one
 /// of them through.

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::claim::Claim;
 use super::client::{Client, Dns, Outcome};
-use super::config::DnsConfig;
 use super::fault::Fault;
 use super::lease::{self, Mark, Patrol};
+use super::settings::DnsConfig;
 use super::wire::name::{self, DnsName};
 use super::wire::update::{Change, Data, Rr, Update, addr_type};
 use crate::net::backoff::{Backoff, jitter};

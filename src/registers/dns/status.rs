@@ -7,9 +7,9 @@ use domain::base::iana::Rtype;
 use serde::Serialize;
 
 use super::client::{Client, Dns};
-use super::config::DnsConfig;
 use super::fault::Fault;
 use super::lease::{self, Lease};
+use super::settings::DnsConfig;
 use super::wire::name::{self, DnsName};
 use super::wire::update::Data;
 use crate::net::resolve::Resolver;

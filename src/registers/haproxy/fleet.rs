@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::config::Target;
 use crate::net::backoff::{Backoff, jitter};
 use crate::net::random;
 use crate::net::resolve::{ResolveError, Resolver};
+use crate::net::target::Target;
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
 use crate::registers::haproxy::{Client, Endpoint};

@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use crate::config::TlsFiles;
+use super::settings::TlsFiles;
 
 /// Never made.
 #[derive(Clone, Debug)]

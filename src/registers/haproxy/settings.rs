@@ -1,14 +1,17 @@
 //! What every registrar of this container is told, at whichever HAProxy.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{AppConfig, HaproxyConfig};
+use crate::net::target::Target;
 use crate::registers::haproxy::{Client, Endpoint, Tls};
 
 /// What every registrar of this container is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `HAPROXY_SERVER`: the load balancers; a name stands for all its addresses.
+    pub servers: Vec<Target>,
     /// `HAPROXY_BACKEND`.
     pub backend: Option<String>,
     /// `SERVICE_NAME`.
@@ -32,22 +35,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings that two parts of the configuration make.
-    pub fn new(haproxy: &HaproxyConfig, app: &AppConfig) -> Self {
-        Self {
-            backend: haproxy.backend.clone(),
-            service_name: app.service_name.clone(),
-            prefix: haproxy.node_prefix.clone(),
-            limit: haproxy.node_count,
-            sync_interval: haproxy.sync_interval,
-            reclaim_after: haproxy.reclaim_after,
-            drain_timeout: app.drain_timeout,
-            app_addr: app.addr,
-            app_port: app.port,
-            tls: haproxy.tls.clone(),
-        }
-    }
-
     /// A client of the socket at `addr`, over TLS where that is configured: then its certificate must
     /// be for `host`, the name or address that `HAPROXY_SERVER` gives.
     pub fn client(&self, addr: SocketAddr, host: &str) -> Client {
@@ -57,4 +44,13 @@ impl Settings {
             None => Client::new(endpoint),
         }
     }
+}
+
+/// PEM files for TLS to the stats socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities that the server's certificate must come from.
+    pub ca: PathBuf,
+    /// Our own certificate chain and its key, for mutual TLS.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }

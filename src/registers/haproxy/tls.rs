@@ -7,8 +7,7 @@ mod provider;
 mod refusal;
 mod ticket;
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +21,14 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
-use crate::config::TlsFiles;
+use super::settings::TlsFiles;
+use crate::file;
 use provider::provider;
 pub(super) use refusal::{Refusal, refusal};
 use ticket::Ticket;
 
 /// Longest PEM file that is read: all the public authorities in the world take a quarter of it.
-const MAX_PEM: u64 = 1 << 20;
+const MAX_PEM: usize = 1 << 20;
 
 /// What `HAPROXY_TLS_…` says, as it was last read without an error.
 #[derive(Clone, Debug)]
@@ -226,18 +226,7 @@ fn unfit(error: &rustls::Error, cert: &Path, key: &Path) -> String {
 }
 
 fn contents(variable: &str, path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: io::Error| complaint(variable, path, &error.to_string());
-    // Opening a pipe would wait for a writer.
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(complaint(variable, path, "is not a file"));
-    }
-    let mut pem = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_PEM + 1).read_to_end(&mut pem).map_err(unreadable)?;
-    if pem.len() as u64 > MAX_PEM {
-        return Err(complaint(variable, path, "is longer than 1 MiB"));
-    }
-    Ok(pem)
+    file::read_in_time(path, MAX_PEM).map_err(|error| complaint(variable, path, &error.to_string()))
 }
 
 fn complaint(variable: &str, path: &Path, problem: &str) -> String {

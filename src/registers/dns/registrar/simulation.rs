@@ -270,7 +270,7 @@ fn configuration(lease: &str) -> DnsConfig {
         ("DNS_LEASE", lease),
     ];
     let vars = vars.map(|(name, value)| (name.into(), value.into()));
-    crate::config::Config::from_vars(vars).unwrap().dns.unwrap()
+    crate::config::Config::from_vars(vars).unwrap().container.dns.unwrap()
 }
 
 struct Simulation {

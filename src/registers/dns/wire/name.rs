@@ -2,11 +2,9 @@
 
 use std::net::IpAddr;
 
-use domain::base::Name;
 use domain::base::name::{RelativeName, ToName};
 
-/// An absolute domain name of our own.
-pub type DnsName = Name<Vec<u8>>;
+pub use crate::net::DnsName;
 
 /// Where the leases of a service are: `10-0-0-5._lease.webapp.example.com`.
 const LEASE_LABEL: &str = "_lease";

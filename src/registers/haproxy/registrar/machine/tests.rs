@@ -22,6 +22,7 @@ struct Life {
 impl Life {
     fn new() -> Self {
         let settings = Settings {
+            servers: Vec::new(),
             backend: None,
             service_name: None,
             prefix: "node".into(),

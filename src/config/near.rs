@@ -1,0 +1,53 @@
+//! Variables that are not ours and may have been meant to be.
+
+use super::variables::VARIABLES;
+
+/// What people call a variable elsewhere.
+const OTHER_NAMES: [(&str, &[&str]); 2] = [
+    (
+        "HAPROXY_SERVER",
+        &["HAPROXY_HOST", "HAPROXY_ADDR", "HAPROXY_ADDRESS", "HAPROXY_IP", "HAPROXY_URL"],
+    ),
+    ("DNS_SERVER", &["DNS_HOST", "DNS_ADDR", "DNS_ADDRESS", "DNS_IP"]),
+];
+
+/// What to say of a variable that is not ours. One that resembles nothing of ours is the app's own
+/// business, unless the container registers and it has our prefix. `shared` are names of ours that
+/// many apps have too: what resembles them says nothing.
+pub(super) fn note(name: &str, shared: &[&str], registers: bool) -> Option<String> {
+    if describes_a_service(name) {
+        return None;
+    }
+    match meant(name, shared) {
+        Some(meant) => Some(format!("{name} means nothing here: did you mean {meant}?")),
+        None if without_prefix(name).is_some() && registers => {
+            Some(format!("{name} means nothing here"))
+        }
+        None => None,
+    }
+}
+
+/// Kubernetes and Docker describe services and linked containers by variables with these in them.
+fn describes_a_service(name: &str) -> bool {
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_", "_ENV_"].iter().any(|part| name.contains(part))
+        || name.ends_with("_ENV")
+}
+
+/// The variable that a misspelt one was meant to be: little of what follows the prefix differs, or
+/// the prefix is too much.
+fn meant(name: &str, shared: &[&str]) -> Option<&'static str> {
+    let near = |known: &str| {
+        let differs = match without_prefix(known) {
+            Some(rest) => (rest.len() / 3).min(2),
+            None => usize::from(!shared.contains(&known)),
+        };
+        strsim::osa_distance(name, known) <= differs || without_prefix(name) == Some(known)
+    };
+    let other =
+        OTHER_NAMES.iter().find(|(_, names)| names.contains(&name)).map(|(known, _)| *known);
+    other.or_else(|| VARIABLES.iter().map(|variable| variable.name).find(|known| near(known)))
+}
+
+fn without_prefix(name: &str) -> Option<&str> {
+    ["HAPROXY_", "DNS_"].iter().find_map(|prefix| name.strip_prefix(prefix))
+}

@@ -1,0 +1,72 @@
+//! Small files, read whole: within a bound of size and time, whatever it is that a path names.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// A file system that does not answer (a network mount) is not waited for any longer.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// The reading thread's stack.
+const STACK: usize = 64 * 1024;
+
+/// The contents of a regular file of at most `most` bytes, read on a thread of their own for at most
+/// [`LONGEST_WAIT`].
+///
+/// # Errors
+/// Those of open(2) and read(2); a file that is longer, that is no regular file, or that does not
+/// answer in time.
+pub fn read_in_time(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let (done, outcome) = mpsc::sync_channel(1);
+    let owned = path.to_owned();
+    thread::Builder::new().stack_size(STACK).spawn(move || done.send(read(&owned, most)))?;
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {LONGEST_WAIT:?}"));
+    outcome.recv_timeout(LONGEST_WAIT).unwrap_or_else(|_| Err(late()))
+}
+
+/// The same on this thread, hence for as long as the file system takes.
+///
+/// # Errors
+/// Those of [`read_in_time`] but the last.
+pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    // Without waiting: a pipe would be opened only when somebody writes to it.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        let problem = format!("it is longer than {} kB", most / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for (length, fits) in [(0, true), (1024, true), (1025, false)] {
+            std::fs::write(&path, vec![b'x'; length]).unwrap();
+            for read in [read, read_in_time] {
+                assert_eq!(read(&path, 1024).map(|bytes| bytes.len()).ok(), fits.then_some(length));
+            }
+        }
+        assert_eq!(read(&path, 1024).unwrap_err().to_string(), "it is longer than 1 kB");
+        assert_eq!(read(dir.path(), 1024).unwrap_err().to_string(), "it is not a regular file");
+        assert_eq!(
+            read(Path::new("/dev/zero"), 1024).unwrap_err().to_string(),
+            "it is not a regular file"
+        );
+        assert_eq!(read(&dir.path().join("no"), 9).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
