@@ -194,7 +194,8 @@ pub fn decide(
         limited_by.extend(demand.blind());
     }
     let mut hints = Hints::sort(policy, &seen.hints, &bounds, alive, now);
-    hints.agree(policy, &memory, &demand, tracked.map(|_| demand.least + replicas.unhealthy), now);
+    let least = tracked.map(|_| demand.least + replicas.unhealthy);
+    hints.agree(policy, &memory, &demand, least, alive, now);
     let ordered = hints.up_to.max(alive.saturating_add(lost));
     let wish = if ordered > alive { signal.max(ordered) } else { signal };
     let want = bounds.clip(wish, &mut limited_by);

@@ -1,4 +1,4 @@
-//! Alerts: each is one bounded step, taken or left within its time to live.
+//! Alerts: all that came in together are one bounded step, taken or left within their time to live.
 
 use super::demand::Demand;
 use super::{Bounds, HintOutcome, Limited};
@@ -7,6 +7,7 @@ use crate::observation::Hint;
 use crate::policy::{Direction, Policy};
 use crate::timestamp::Timestamp;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// The live alerts of one observation and where they lead.
 pub(super) struct Hints<'a> {
@@ -30,8 +31,8 @@ enum Fate {
 }
 
 impl<'a> Hints<'a> {
-    /// Turns each alert into a step from the last one's end, within its own and the policy's
-    /// bounds. Up beats down.
+    /// Turns the alerts of each direction into one step, within the bounds of the policy and of
+    /// whoever goes furthest. Up beats down.
     pub(super) fn sort(
         policy: &Policy,
         list: &'a [Hint],
@@ -52,20 +53,22 @@ impl<'a> Hints<'a> {
                 Some(direction) if policy.actions.allows(direction) => match direction {
                     Direction::Up => {
                         let most = bounds.max.min(hint.max.unwrap_or(u32::MAX));
-                        if hints.up_to >= most {
+                        let upto = alive.saturating_add(step).min(most);
+                        if alive >= most {
                             skip(format!("already at the maximum of {most}"))
                         } else {
-                            hints.up_to = hints.up_to.saturating_add(step).min(most);
-                            Fate::Up(hints.up_to)
+                            hints.up_to = hints.up_to.max(upto);
+                            Fate::Up(upto)
                         }
                     }
                     Direction::Down => {
                         let least = bounds.min.max(hint.min.unwrap_or(0));
-                        if hints.down_to <= least {
+                        let downto = alive.saturating_sub(step).max(least);
+                        if alive <= least {
                             skip(format!("already at the minimum of {least}"))
                         } else {
-                            hints.down_to = hints.down_to.saturating_sub(step).max(least);
-                            Fate::Down(hints.down_to)
+                            hints.down_to = hints.down_to.min(downto);
+                            Fate::Down(downto)
                         }
                     }
                 },
@@ -74,41 +77,64 @@ impl<'a> Hints<'a> {
             hints.fates.push(fate);
         }
         if hints.up_to > alive {
-            hints.refuse_down(alive, HintOutcome::Skipped("another alert asks for more".into()));
+            let outcome = HintOutcome::Skipped("another alert asks for more".into());
+            hints.refuse(Direction::Down, alive, &outcome);
         }
         hints
     }
 
-    /// Going down takes the consent of every metric, and no start within the down window.
+    /// A step waits until the one before it can have shown what it does, `start_time` after it.
+    /// Going down takes the consent of every metric besides, and no start within the down window.
     pub(super) fn agree(
         &mut self,
         policy: &Policy,
         memory: &History,
         demand: &Demand<'_>,
         tracked: Option<u32>,
+        alive: u32,
         now: Timestamp,
     ) {
-        let alive = self.up_to;
+        let since = |way| memory.last_act(Some(way)).map(|act| now.since(act.at));
+        let lately = |way, limit| since(way).filter(|since: &Duration| *since < limit);
+        let step = |verb: &str, since: Duration| {
+            HintOutcome::Pending(format!("the last {verb} was only {} s ago", since.as_secs()))
+        };
+        if self.up_to > alive {
+            if let Some(since) = lately(Direction::Up, policy.start_time) {
+                self.refuse(Direction::Up, alive, &step("start", since));
+            }
+            return;
+        }
         if self.down_to >= alive {
             return;
         }
-        let started = memory.last_act(Some(Direction::Up)).map(|act| now.since(act.at));
-        if let Some(blind) = demand.blind() {
-            self.refuse_down(alive, HintOutcome::Pending(blind.to_string()));
+        let outcome = if let Some(blind) = demand.blind() {
+            HintOutcome::Pending(blind.to_string())
         } else if let Some(want) = tracked
             && want > self.down_to
         {
-            let why = format!("the metrics ask for {want}");
-            self.refuse_down(alive, HintOutcome::Skipped(why));
-        } else if let Some(since) = started.filter(|since| *since < policy.down.window) {
-            let why = format!("the last start was only {} s ago", since.as_secs());
-            self.refuse_down(alive, HintOutcome::Pending(why));
-        }
+            HintOutcome::Skipped(format!("the metrics ask for {want}"))
+        } else if let Some(since) = lately(Direction::Up, policy.down.window) {
+            step("start", since)
+        } else if let Some(since) = lately(Direction::Down, policy.start_time) {
+            step("stop", since)
+        } else {
+            return;
+        };
+        self.refuse(Direction::Down, alive, &outcome);
     }
 
-    fn refuse_down(&mut self, alive: u32, outcome: HintOutcome) {
-        self.down_to = alive;
-        for fate in self.fates.iter_mut().filter(|f| matches!(f, Fate::Down(_))) {
+    fn refuse(&mut self, way: Direction, alive: u32, outcome: &HintOutcome) {
+        match way {
+            Direction::Up => self.up_to = alive,
+            Direction::Down => self.down_to = alive,
+        }
+        let goes = |fate: &&mut Fate| match fate {
+            Fate::Up(_) => way == Direction::Up,
+            Fate::Down(_) => way == Direction::Down,
+            Fate::Settled(_) | Fate::Restore => false,
+        };
+        for fate in self.fates.iter_mut().filter(goes) {
             *fate = Fate::Settled(outcome.clone());
         }
     }

@@ -3,20 +3,51 @@
 use super::*;
 
 #[test]
-fn each_alert_is_one_step_and_the_limit_skips_the_rest() {
-    let mut w = World::new(webapp(1, 4), 2);
-    w.alert("a", Action::ScaleUp).alert("b", Action::ScaleUpNode).alert("c", Action::ScaleUp);
+fn alerts_that_come_together_are_one_step_and_the_next_waits_for_its_effect() {
+    let mut policy = webapp(1, 9);
+    policy.alert_step = 2;
+    let mut w = World::new(policy, 2);
+    for key in ["a", "b", "c"] {
+        w.alert(key, Action::ScaleUp);
+    }
     let decision = w.tick(&[]);
     assert_eq!(decision.reason, "scale out 2 → 4: alert \"too many sessions\" asks for scale_up");
-    assert_eq!(
-        decision.hints,
-        [
-            ("a".to_owned(), HintOutcome::Processed),
-            ("b".to_owned(), HintOutcome::Processed),
-            ("c".to_owned(), HintOutcome::Skipped("already at the maximum of 4".to_owned())),
-        ]
-    );
-    w.wait(5).says(&[], "hold 4: no alert asks for a change");
+    let all = |of: &Decision, what: HintOutcome| of.hints.iter().all(|(_, hint)| *hint == what);
+    assert!(all(&decision, HintOutcome::Processed), "{decision:?}");
+    w.wait(19).alert("d", Action::ScaleUp).alert("e", Action::ScaleUp);
+    let decision = w.tick(&[]);
+    let why = HintOutcome::Pending("the last start was only 19 s ago".to_owned());
+    assert!(decision.to == 4 && all(&decision, why), "{decision:?}");
+    w.wait(1).alert("d", Action::ScaleUp).alert("e", Action::ScaleUp);
+    let decision = w.tick(&[]);
+    assert!(decision.to == 6 && all(&decision, HintOutcome::Processed), "{decision:?}");
+}
+
+#[test]
+fn at_the_bounds_alerts_are_skipped() {
+    let mut w = World::new(webapp(2, 3), 3);
+    w.alert("a", Action::ScaleUp);
+    let why = HintOutcome::Skipped("already at the maximum of 3".to_owned());
+    assert_eq!(w.tick(&[]).hints, [("a".to_owned(), why)]);
+    let mut w = World::new(webapp(2, 3), 2);
+    w.alert("a", Action::ScaleDown);
+    let why = HintOutcome::Skipped("already at the minimum of 2".to_owned());
+    assert_eq!(w.tick(&[]).hints, [("a".to_owned(), why)]);
+}
+
+#[test]
+fn alerts_down_that_come_together_are_one_step_too() {
+    let mut policy = webapp(1, 9);
+    policy.down.limit = None;
+    policy.down.window = Duration::ZERO;
+    let mut w = World::new(policy, 8);
+    for key in ["a", "b", "c"] {
+        w.alert(key, Action::ScaleDown);
+    }
+    assert_eq!(w.tick(&[]).to, 7);
+    w.wait(5).alert("d", Action::ScaleDown);
+    let why = HintOutcome::Pending("the last stop was only 5 s ago".to_owned());
+    assert_eq!(w.tick(&[]).hints, [("d".to_owned(), why)]);
 }
 
 #[test]
