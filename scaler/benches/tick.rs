@@ -30,15 +30,13 @@ impl Executor for Still {
     fn spec<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         Box::pin(async { Ok("{}".to_owned()) })
     }
-    fn ending<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Ending, StepError>> {
+    fn labels_of(&self, _: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+    fn ending<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Ending, StepError>> {
         Box::pin(async { Ok(Ending::Unknown) })
     }
-    fn advance<'a>(&'a self, _: Task<'a>) -> BoxFuture<'a, Result<Progress, StepError>> {
+    fn advance<'a>(&'a self, _: &'a Task) -> BoxFuture<'a, Result<Progress, StepError>> {
         Box::pin(async { Err(StepError::Refused("nothing is done here".to_owned())) })
     }
 }

@@ -36,16 +36,15 @@ pub trait Executor: Send + Sync {
     /// What it takes to make another one like this container, in the executor's own form.
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>>;
 
-    /// Why a container that ran no longer does, going by what happened to it since `since`.
-    fn ending<'a>(
-        &'a self,
-        host: &'a str,
-        id: &'a str,
-        since: Timestamp,
-    ) -> BoxFuture<'a, Result<Ending, StepError>>;
+    /// The labels that one made from this spec would have.
+    fn labels_of(&self, spec: &str) -> BTreeMap<String, String>;
 
-    /// Does what comes next of a step that was intended at `at`.
-    fn advance<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Result<Progress, StepError>>;
+    /// Why a container that ran no longer does, going by what happened since its last start.
+    fn ending<'a>(&'a self, host: &'a str, id: &'a str)
+    -> BoxFuture<'a, Result<Ending, StepError>>;
+
+    /// Looks at the container and does what comes next of the step.
+    fn advance<'a>(&'a self, task: &'a Task) -> BoxFuture<'a, Result<Progress, StepError>>;
 }
 
 /// One container or whatever the executor calls it.
@@ -67,6 +66,13 @@ pub struct Instance {
     pub health: Health,
     /// When it was created.
     pub created: Timestamp,
+}
+
+impl Instance {
+    /// Whether the scaler made it. What it did not make it stops, and never removes.
+    pub fn is_clone(&self) -> bool {
+        self.labels.contains_key(label::INTENT)
+    }
 }
 
 /// What a container does.
@@ -119,8 +125,15 @@ pub struct Step {
     pub name: String,
     /// Where the spec of one to be made comes from: host and id of a known container.
     pub like: Option<(String, String)>,
-    /// How long it may take to stop before it is killed.
+    /// How long it may take to stop before it is killed; the container's own `StopTimeout` may
+    /// make it longer.
     pub grace: Duration,
+    /// When it was known that its stop signal had been sent. The grace runs from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signalled: Option<Timestamp>,
+    /// A lost container, host and id, that could not be started: this one takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<(String, String)>,
 }
 
 /// What is to be done.
@@ -158,46 +171,96 @@ impl StepKind {
 }
 
 /// A step and what is known about it.
-#[derive(Clone, Copy, Debug)]
-pub struct Task<'a> {
+#[derive(Clone, Debug)]
+pub struct Task {
     /// The audit row.
     pub intent: i64,
     /// The step.
-    pub step: &'a Step,
+    pub step: Step,
     /// When it was intended.
     pub at: Timestamp,
     /// Now.
     pub now: Timestamp,
     /// The spec of one to be made.
-    pub spec: Option<&'a str>,
+    pub spec: Option<String>,
+    /// How long the stop signal is known to have been sent.
+    pub signalled: Option<Duration>,
+    /// Nobody has tried it before.
+    pub fresh: bool,
 }
 
 /// How far a step has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// There is nothing left to do.
+    /// What was asked for is so.
     Done {
         /// The container.
         id: Option<String>,
-        /// What it is now: `running`, `stopped`, `deleted`.
-        status: &'static str,
+        /// What it is now.
+        status: Status,
+        /// Why what is left of it could not be removed. That is another step's affair.
+        litter: Option<String>,
     },
-    /// It takes its time; look again.
+    /// It is under way, as far as is known; look again.
     Waiting {
-        /// What it is now: `draining`.
-        status: &'static str,
+        /// What it is now.
+        status: Status,
     },
 }
 
-/// Why a step could not go on.
+impl Progress {
+    /// Done, and nothing is left over.
+    pub fn done(id: &str, status: Status) -> Self {
+        Progress::Done { id: Some(id.to_owned()), status, litter: None }
+    }
+}
+
+/// What a container that is acted upon does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It was asked for, and is not there yet.
+    Creating,
+    /// It is there, and its start has not been answered.
+    Starting,
+    /// It runs.
+    Running,
+    /// Its stop signal was asked for; nobody knows whether it came.
+    Stopping,
+    /// Its stop signal was sent, and it has its grace to end in.
+    Draining,
+    /// It does not run.
+    Stopped,
+    /// It is gone.
+    Deleted,
+}
+
+impl Status {
+    /// The word in the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Starting => "starting",
+            Status::Running => "running",
+            Status::Stopping => "stopping",
+            Status::Draining => "draining",
+            Status::Stopped => "stopped",
+            Status::Deleted => "deleted",
+        }
+    }
+}
+
+/// Why a step has not come further.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
-    /// The host does not answer: worth another try.
+    /// The host does not answer: it is asked again.
     #[error("{0}")]
     Unreachable(String),
-    /// It cannot be done.
+    /// The host said no: it is asked again, or another one is.
     #[error("{0}")]
     Refused(String),
+    /// Asking again cannot help.
+    #[error("{0}")]
+    Hopeless(String),
 }
 
 /// Why a container no longer runs.

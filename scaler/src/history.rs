@@ -68,6 +68,15 @@ impl History {
         self.acts.retain(|a| a.at != at);
     }
 
+    /// One of the replicas ordered at `at` has come to nothing: only what happened counts for
+    /// limits and cool-downs.
+    pub fn retract_one(&mut self, at: Timestamp) {
+        for act in self.acts.iter_mut().filter(|a| a.at == at) {
+            act.to = if act.to > act.from { act.to - 1 } else { (act.to + 1).min(act.from) };
+        }
+        self.acts.retain(|a| a.at != at || a.to != a.from);
+    }
+
     /// The last act, in one direction or in any.
     pub fn last_act(&self, direction: Option<Direction>) -> Option<&Act> {
         self.acts.iter().rev().find(|a| direction.is_none_or(|d| a.direction() == d))

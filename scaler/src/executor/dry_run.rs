@@ -1,9 +1,10 @@
 //! Looks and never touches.
 
+use std::collections::BTreeMap;
+
 use tracing::info;
 
 use super::{BoxFuture, Ending, Executor, Progress, Sight, StepError, Task};
-use crate::timestamp::Timestamp;
 
 /// Another executor with its hands tied.
 pub struct DryRun<E>(pub E);
@@ -17,19 +18,23 @@ impl<E: Executor> Executor for DryRun<E> {
         self.0.spec(host, id)
     }
 
+    fn labels_of(&self, spec: &str) -> BTreeMap<String, String> {
+        self.0.labels_of(spec)
+    }
+
     fn ending<'a>(
         &'a self,
         host: &'a str,
         id: &'a str,
-        since: Timestamp,
     ) -> BoxFuture<'a, Result<Ending, StepError>> {
-        self.0.ending(host, id, since)
+        self.0.ending(host, id)
     }
 
-    /// Says what would be done. Never done, so that nothing counts on it.
-    fn advance<'a>(&'a self, task: Task<'a>) -> BoxFuture<'a, Result<Progress, StepError>> {
-        let step = task.step;
+    /// Says what would be done. Never done, so that nothing counts on it, and never refused, so
+    /// that a row which another scaler has left open stays open.
+    fn advance<'a>(&'a self, task: &'a Task) -> BoxFuture<'a, Result<Progress, StepError>> {
+        let step = &task.step;
         info!(action = step.kind.as_str(), host = step.host, container = step.name, "dry run");
-        Box::pin(async { Err(StepError::Refused("dry run".to_owned())) })
+        Box::pin(async { Err(StepError::Unreachable("dry run".to_owned())) })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::{Health, Instance, State, Step, StepKind, label};
+use super::{Health, Instance, State, Step, StepKind};
 use crate::decide::Move;
 use crate::observation::Replicas;
 use crate::policy::Policy;
@@ -19,8 +19,12 @@ pub struct Service<'a> {
     pub alive: Vec<&'a Instance>,
     /// Those that ended by themselves or were deleted from outside.
     pub lost: Vec<&'a Known>,
-    /// Stopped by the scaler and kept to clone from.
+    /// Stopped by the scaler and kept; one that was removed meanwhile can be made again.
     pub parked: Vec<&'a Known>,
+    /// Ids of all that exist.
+    pub here: HashSet<&'a str>,
+    /// Of which it is remembered what they are made from, by host and id.
+    specs: HashSet<(&'a str, &'a str)>,
     /// Containers that the scaler made and that ended: nothing but litter.
     pub litter: Vec<&'a Instance>,
     /// What new ones are made like; never a victim.
@@ -45,20 +49,25 @@ impl<'a> Service<'a> {
             let fate = fates.get(instance.id.as_str()).map(|known| known.fate);
             match (instance.state, fate) {
                 (State::Running | State::Unable, _) => service.alive.push(instance),
-                (State::Ended, Some(Fate::Crashed)) if is_clone(instance) => {
+                (State::Ended, Some(Fate::Crashed)) if instance.is_clone() => {
                     service.litter.push(instance);
                 }
-                (State::Created, _) if is_clone(instance) && !named(open, instance) => {
+                (State::Created, _) if instance.is_clone() && !named(open, instance) => {
                     service.litter.push(instance);
                 }
                 _ => {}
             }
         }
+        let with_spec = known.iter().filter(|k| k.spec.is_some());
+        service.specs = with_spec.map(|k| (k.host.as_str(), k.id.as_str())).collect();
+        service.here = instances.iter().map(|i| i.id.as_str()).collect();
         for known in known.iter().filter(|k| !going.contains(k.id.as_str())) {
             match known.fate {
                 Fate::Crashed | Fate::Deleted => service.lost.push(known),
-                Fate::Parked => service.parked.push(known),
-                Fate::Alive | Fate::Stopped => {}
+                Fate::Parked if known.spec.is_some() || service.here.contains(&*known.id) => {
+                    service.parked.push(known);
+                }
+                Fate::Alive | Fate::Stopped | Fate::Parked | Fate::Gone => {}
             }
         }
         service.template = template(&service.alive, known);
@@ -71,6 +80,11 @@ impl<'a> Service<'a> {
                     // It is on its way back already.
                     service.lost.retain(|k| k.host != step.host || k.name != step.name);
                     service.parked.retain(|k| k.host != step.host || k.name != step.name);
+                    let replaced = |k: &Known| {
+                        step.replaces.as_ref().is_some_and(|(h, id)| *h == k.host && *id == k.id)
+                    };
+                    service.lost.retain(|k| !replaced(k));
+                    service.parked.retain(|k| !replaced(k));
                 }
                 StepKind::Stop | StepKind::Park if entry.status.is_none() => {
                     service.taken_back.push(entry.id);
@@ -110,16 +124,11 @@ fn named(open: &[&Entry], instance: &Instance) -> bool {
     steps.any(|step| step.host == instance.host && step.name == instance.name)
 }
 
-/// Whether the scaler made it.
-fn is_clone(instance: &Instance) -> bool {
-    instance.labels.contains_key(label::INTENT)
-}
-
 /// The eldest that somebody else started; else the eldest; else the last that is remembered.
 fn template(alive: &[&Instance], known: &[&Known]) -> Option<(String, String)> {
     let eldest = alive
         .iter()
-        .min_by_key(|i| (is_clone(i), i.created, &i.id))
+        .min_by_key(|i| (i.is_clone(), i.created, &i.id))
         .map(|i| (i.host.clone(), i.id.clone()));
     let with_spec = known.iter().filter(|k| k.spec.is_some());
     let remembered = || {
@@ -182,15 +191,13 @@ fn out(
         service.taken_back.iter().copied().take(take_back as usize).collect();
     let mut steps = Vec::new();
     for known in service.lost.iter().take(restart as usize) {
-        let deleted = known.fate == Fate::Deleted;
-        let kind = if deleted { StepKind::Create } else { StepKind::Start };
-        steps.push(step(policy, kind, known));
+        steps.push(back(policy, service, known));
     }
     // What of the first two there is not is made anew.
     let missing = (take_back as usize - taken_back.len()) + (restart as usize - steps.len());
     let mut create = create as usize + missing;
     for known in service.parked.iter().take(create) {
-        steps.push(step(policy, StepKind::Start, known));
+        steps.push(back(policy, service, known));
         create -= 1;
     }
     if create == 0 {
@@ -210,30 +217,95 @@ fn out(
             policy.service
         )
     })?;
-    let mut planned: HashMap<&str, usize> = HashMap::new();
-    for instance in &service.alive {
-        *planned.entry(instance.host.as_str()).or_default() += 1;
-    }
+    let mut spread = Spread::of(service, around);
     let mut last = 0;
     for _ in 0..create {
-        let fewest = |host: &&String| {
-            let host = host.as_str();
-            let mine = planned.get(host).copied().unwrap_or(0);
-            (around.avoid.contains(host), mine, around.load.get(host).copied().unwrap_or(0))
-        };
-        let host = around.hosts.iter().min_by_key(fewest).ok_or("no docker host answers")?;
-        *planned.entry(host.as_str()).or_default() += 1;
+        let host = spread.next().ok_or("no docker host answers")?;
         let name = next_name(policy, around.names, &mut last);
-        steps.push(Step {
-            kind: StepKind::Create,
-            host: host.clone(),
-            id: None,
-            name,
-            like: Some(template.clone()),
-            grace: policy.drain_grace,
-        });
+        steps.push(made(policy, host, name, template.clone()));
     }
     Ok(Plan { steps, taken_back })
+}
+
+/// Puts each next one on the host with the fewest of its service.
+struct Spread<'a> {
+    around: &'a Surroundings<'a>,
+    mine: HashMap<&'a str, usize>,
+}
+
+impl<'a> Spread<'a> {
+    fn of(service: &Service<'a>, around: &'a Surroundings<'a>) -> Self {
+        let mut mine: HashMap<&str, usize> = HashMap::new();
+        for instance in &service.alive {
+            *mine.entry(instance.host.as_str()).or_default() += 1;
+        }
+        Self { around, mine }
+    }
+
+    fn next(&mut self) -> Option<&'a str> {
+        let fewest = |host: &&String| {
+            let host = host.as_str();
+            let mine = self.mine.get(host).copied().unwrap_or(0);
+            let all = self.around.load.get(host).copied().unwrap_or(0);
+            (self.around.avoid.contains(host), mine, all)
+        };
+        let host = self.around.hosts.iter().min_by_key(fewest)?;
+        *self.mine.entry(host.as_str()).or_default() += 1;
+        Some(host)
+    }
+}
+
+/// Another way to the same end, for a step that its host has refused: elsewhere, or a new one in
+/// the place of one that cannot be started. `seen` says whether a container of its name is on its
+/// host. `None` when the same is to be tried again.
+pub fn another_way(
+    policy: &Policy,
+    service: &Service<'_>,
+    around: &Surroundings<'_>,
+    step: &Step,
+    seen: Option<&Instance>,
+) -> Option<Step> {
+    let template = service.template.as_ref()?;
+    let here = seen.is_some();
+    match (step.kind, &step.id) {
+        (StepKind::Start, Some(id)) if here => {
+            let host = Spread::of(service, around).next()?;
+            let name = next_name(policy, around.names, &mut 0);
+            let replaces = Some((step.host.clone(), id.clone()));
+            Some(Step { replaces, ..made(policy, host, name, template.clone()) })
+        }
+        (StepKind::Start, Some(id)) => {
+            let itself = (step.host.clone(), id.clone());
+            let has_spec = service.specs.contains(&(step.host.as_str(), id.as_str()));
+            let like = if has_spec { &itself } else { template };
+            let again = made(policy, &step.host, step.name.clone(), like.clone());
+            Some(Step { replaces: Some(itself), ..again })
+        }
+        // It was made here and does not start: nothing is made elsewhere while it is still there.
+        (StepKind::Create, _) if seen.is_some_and(Instance::is_clone) => None,
+        (StepKind::Create, _) => {
+            let host = Spread::of(service, around).next()?;
+            let taken = || next_name(policy, around.names, &mut 0);
+            let name = if here { taken() } else { step.name.clone() };
+            let replaces = step.replaces.clone();
+            Some(Step { replaces, ..made(policy, host, name, template.clone()) })
+        }
+        _ => None,
+    }
+}
+
+/// A new one.
+fn made(policy: &Policy, host: &str, name: String, like: (String, String)) -> Step {
+    Step {
+        kind: StepKind::Create,
+        host: host.to_owned(),
+        id: None,
+        name,
+        like: Some(like),
+        grace: policy.drain_grace,
+        signalled: None,
+        replaces: None,
+    }
 }
 
 fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop: u32) -> Plan {
@@ -246,7 +318,7 @@ fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop:
         .map(|i| Replica {
             id: i.id.clone(),
             unhealthy: i.state == State::Unable || i.health == Health::Unhealthy,
-            clone: is_clone(i),
+            clone: i.is_clone(),
             template: is_template(i),
             sessions: i
                 .ips
@@ -262,7 +334,11 @@ fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop:
     let mut steps: Vec<Step> = going
         .iter()
         .filter_map(|replica| find(&replica.id))
-        .map(|i| of_instance(policy, StepKind::Stop, i))
+        .map(|i| {
+            // What somebody else made is stopped and kept.
+            let kind = if i.is_clone() { StepKind::Stop } else { StepKind::Park };
+            of_instance(policy, kind, i)
+        })
         .collect();
     // Down to none, the template goes last and stays at hand to be started or cloned again.
     if steps.len() < stop as usize
@@ -274,15 +350,21 @@ fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop:
     Plan { steps, taken_back: Vec::new() }
 }
 
-fn step(policy: &Policy, kind: StepKind, known: &Known) -> Step {
-    let create = kind == StepKind::Create;
+/// One that is lost or parked comes back: it is started, or made again under its name.
+fn back(policy: &Policy, service: &Service<'_>, known: &Known) -> Step {
+    let itself = (known.host.clone(), known.id.clone());
+    if known.fate == Fate::Deleted || !service.here.contains(known.id.as_str()) {
+        return made(policy, &known.host, known.name.clone(), itself);
+    }
     Step {
-        kind,
+        kind: StepKind::Start,
         host: known.host.clone(),
-        id: (!create).then(|| known.id.clone()),
+        id: Some(known.id.clone()),
         name: known.name.clone(),
-        like: create.then(|| (known.host.clone(), known.id.clone())),
+        like: None,
         grace: policy.drain_grace,
+        signalled: None,
+        replaces: None,
     }
 }
 
@@ -294,6 +376,8 @@ fn of_instance(policy: &Policy, kind: StepKind, instance: &Instance) -> Step {
         name: instance.name.clone(),
         like: None,
         grace: policy.drain_grace,
+        signalled: None,
+        replaces: None,
     }
 }
 

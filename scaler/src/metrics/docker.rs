@@ -42,7 +42,7 @@ impl DockerStats {
 
     async fn usage<'m>(&self, member: &'m Instance) -> (&'m str, Result<Usage, String>) {
         let ask = async {
-            let docker = self.hosts.named(&member.host)?.client().await?;
+            let docker = self.hosts.named(&member.host)?.client();
             let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
             let mut stats = std::pin::pin!(docker.stats(&member.id, Some(options)));
             stats.next().await.transpose().map_err(step_error)

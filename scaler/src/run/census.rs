@@ -72,8 +72,8 @@ pub async fn update(
         } else if !runs && known.fate == Fate::Alive {
             known.fate = match ours.get(instance.id.as_str()) {
                 Some(StepKind::Park) => Fate::Parked,
-                Some(StepKind::Stop) => continue,
-                _ => match executor.ending(&known.host, &known.id, known.seen_at).await {
+                Some(StepKind::Stop | StepKind::Remove) => continue,
+                _ => match executor.ending(&known.host, &known.id).await {
                     Ok(Ending::Crashed) => Fate::Crashed,
                     Ok(Ending::Stopped | Ending::Deleted | Ending::Unknown) => Fate::Stopped,
                     Err(_) => continue,
@@ -85,37 +85,32 @@ pub async fn update(
         }
     }
 
+    let last = last_of_each(census, &seen);
     for (key, known) in census.iter_mut() {
         let there = seen.contains(&(known.host.as_str(), known.id.as_str()));
         if there || !sight.hosts.contains(&known.host) {
             continue;
         }
-        let lost = match (known.fate, ours.get(known.id.as_str())) {
-            (Fate::Deleted | Fate::Parked, _) => continue,
-            (_, Some(StepKind::Stop | StepKind::Remove)) => false,
-            (Fate::Alive, _) if keep(&known.service) == Keep::Every && known.spec.is_some() => {
-                match executor.ending(&known.host, &known.id, known.seen_at).await {
-                    Ok(ending) => ending == Ending::Deleted,
-                    Err(_) => continue,
-                }
-            }
-            // `docker rm -f` kills first, and may have been seen half way.
-            (Fate::Stopped, _)
-                if keep(&known.service) == Keep::Every
-                    && known.spec.is_some()
-                    && now.since(known.seen_at) < HALF_WAY =>
-            {
-                let since = known.seen_at - HALF_WAY;
-                executor.ending(&known.host, &known.id, since).await == Ok(Ending::Deleted)
-            }
-            _ => false,
+        let after = match gone_as(known, &ours, keep(&known.service), executor, now).await {
+            Some(after) => after,
+            None => continue,
         };
-        if lost {
-            known.fate = Fate::Deleted;
-            info!(container = known.name, "was deleted from outside");
-            changed.insert(key.clone());
-        } else {
-            gone.push(key.clone());
+        // Its spec is what the service can be made from again.
+        let kept = last.contains(key) && keep(&known.service) != Keep::Nothing;
+        let after = match after {
+            After::Lost(Fate::Gone) if !kept => None,
+            After::Lost(fate) => Some(fate),
+            After::Unknown if kept => Some(Fate::Gone),
+            After::Unknown | After::Stopped => None,
+        };
+        match after {
+            Some(fate) if fate == known.fate => {}
+            Some(fate) => {
+                known.fate = fate;
+                info!(container = known.name, fate = fate.as_str(), "was removed");
+                changed.insert(key.clone());
+            }
+            None => gone.push(key.clone()),
         }
     }
     // One whose name lives again needs no second life.
@@ -124,7 +119,10 @@ pub async fn update(
     gone.extend(
         census
             .iter()
-            .filter(|(_, k)| k.fate == Fate::Deleted)
+            .filter(|(key, k)| {
+                let removed = !seen.contains(&(key.0.as_str(), key.1.as_str()));
+                k.fate == Fate::Deleted || (k.fate == Fate::Parked && removed)
+            })
             .filter(|(_, k)| living.contains(&(k.host.as_str(), k.name.as_str())))
             .map(|(key, _)| key.clone()),
     );
@@ -156,6 +154,72 @@ impl Changed {
     }
 }
 
+/// What a container is to be taken for that is not there any more.
+enum After {
+    /// To be brought back, or kept as it is.
+    Lost(Fate),
+    /// Nobody knows, or it does not matter how it went.
+    Unknown,
+    /// Somebody stopped it on purpose, or the scaler did.
+    Stopped,
+}
+
+/// What became of one that is gone; `None` when that is not known yet.
+async fn gone_as(
+    known: &Known,
+    ours: &HashMap<&str, StepKind>,
+    keep: Keep,
+    executor: &dyn Executor,
+    now: Timestamp,
+) -> Option<After> {
+    let comes_back = keep == Keep::Every && known.spec.is_some();
+    let lost = || if comes_back { After::Lost(Fate::Deleted) } else { After::Unknown };
+    Some(match (known.fate, ours.get(known.id.as_str())) {
+        (Fate::Parked | Fate::Deleted | Fate::Gone, _) => After::Lost(known.fate),
+        (_, Some(StepKind::Park)) => After::Lost(Fate::Parked),
+        (_, Some(StepKind::Stop | StepKind::Remove)) => After::Unknown,
+        (Fate::Alive, _) => match executor.ending(&known.host, &known.id).await {
+            Ok(Ending::Deleted | Ending::Crashed) => lost(),
+            Ok(Ending::Stopped) => After::Stopped,
+            Ok(Ending::Unknown) => After::Unknown,
+            Err(_) => return None,
+        },
+        // `docker rm -f` kills first, and may have been seen half way.
+        (Fate::Stopped, _) if known.spec.is_some() && now.since(known.seen_at) < HALF_WAY => {
+            match executor.ending(&known.host, &known.id).await {
+                Ok(Ending::Deleted) => lost(),
+                _ => After::Stopped,
+            }
+        }
+        (Fate::Stopped, _) => After::Stopped,
+        (Fate::Crashed, _) => After::Unknown,
+    })
+}
+
+/// Of each service of which nothing exists any more that it could be made from, the one whose spec
+/// is kept.
+fn last_of_each(census: &Census, seen: &HashSet<(&str, &str)>) -> HashSet<(String, String)> {
+    let there = |k: &&Known| seen.contains(&(k.host.as_str(), k.id.as_str()));
+    let alive: HashSet<&str> = census
+        .values()
+        .filter(|k| k.spec.is_some())
+        .filter(there)
+        .map(|k| k.service.as_str())
+        .collect();
+    let mut last: HashMap<&str, (&(String, String), &Known)> = HashMap::new();
+    for (key, known) in census.iter().filter(|(_, k)| k.spec.is_some()) {
+        if alive.contains(known.service.as_str()) || known.fate == Fate::Stopped {
+            continue;
+        }
+        let rank = |k: &Known| (k.fate == Fate::Gone, k.seen_at, k.id.clone());
+        let kept = last.entry(&known.service).or_insert((key, known));
+        if rank(known) > rank(kept.1) {
+            *kept = (key, known);
+        }
+    }
+    last.into_values().map(|(key, _)| key.clone()).collect()
+}
+
 /// How many specs of a service are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
@@ -182,7 +246,7 @@ async fn specs(
             Keep::One => !have.contains(&known.service),
             Keep::Nothing => false,
         };
-        if !wanted || known.spec.is_some() || matches!(known.fate, Fate::Deleted) {
+        if !wanted || known.spec.is_some() || matches!(known.fate, Fate::Deleted | Fate::Gone) {
             continue;
         }
         match executor.spec(&known.host, &known.id).await {
@@ -194,16 +258,4 @@ async fn specs(
             Err(error) => debug!(container = known.name, %error, "no spec"),
         }
     }
-}
-
-/// The spec of a container, which may have been asked for only now that it is cloned.
-pub async fn spec_of(
-    census: &Census,
-    executor: &dyn Executor,
-    like: &(String, String),
-) -> Option<String> {
-    if let Some(spec) = census.get(like).and_then(|known| known.spec.clone()) {
-        return Some(spec);
-    }
-    executor.spec(&like.0, &like.1).await.ok()
 }

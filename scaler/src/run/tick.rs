@@ -16,7 +16,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::crash;
 use crate::decide::{Decision, HintOutcome, Move, decide};
-use crate::executor::plan::{Plan, Surroundings, plan};
+use crate::executor::plan::{Plan, Surroundings, another_way, plan};
 use crate::executor::{Executor, Sight};
 use crate::history::History;
 use crate::metrics::Sources;
@@ -33,6 +33,8 @@ use crate::timestamp::Timestamp;
 mod act;
 mod scene;
 
+use act::Acts;
+pub use act::Pacing;
 use scene::{Scene, keeps, labels, read};
 
 /// Many containers that start slowly take their time; nothing takes this long.
@@ -60,6 +62,8 @@ pub struct Round {
     pub dry_run: bool,
     /// A round that takes longer is cut off.
     pub longest: Duration,
+    /// How acts are waited for and tried again.
+    pub pacing: Pacing,
     finish_only: bool,
     led: Led,
 }
@@ -73,8 +77,9 @@ struct Led {
     holds: Holds,
     table: Vec<Policy>,
     complaints: HashSet<String>,
-    pauses: HashMap<String, (Timestamp, u32)>,
-    avoid: HashMap<(String, String), Timestamp>,
+    acts: Acts,
+    pauses: HashMap<String, (Instant, u32)>,
+    avoid: HashMap<(String, String), Instant>,
     forgot_at: Timestamp,
 }
 
@@ -109,6 +114,7 @@ impl Round {
             published,
             dry_run,
             longest: LONGEST,
+            pacing: Pacing::default(),
             finish_only: false,
             led: Led::default(),
         }
@@ -151,13 +157,10 @@ impl Round {
         }
         still_leads(self.store.set_aside(lease).await?)?;
         let mut open = self.store.open_intents().await?;
+        self.tidy_acts(&open);
         self.advance(lease, &mut open).await?;
         let touched = open.clone();
         open.retain(|entry| entry.outcome == Outcome::Intended);
-        if self.finish_only {
-            return Ok(Rounded { open: open.len(), acted: 0 });
-        }
-
         let sight = self.executor.look().await;
         for (host, why) in &sight.blind {
             self.complain(format!("docker host {host}: {why}"));
@@ -173,6 +176,10 @@ impl Round {
         let census = &mut self.led.census;
         let changed = census::update(census, &sight, &touched, &keep, &*executor, at).await;
         still_leads(changed.remember(census, &self.store, lease).await?)?;
+        self.find_other_ways(lease, &policies, &sight, &mut open).await?;
+        if self.finish_only {
+            return Ok(Rounded { open: open.len(), acted: 0 });
+        }
         let mut hints = self.hints(lease, &policies, at).await?;
         let readings = read(&mut self.sources, &policies, &sight, at).await;
         crash::point("observed");
@@ -200,12 +207,14 @@ impl Round {
             let around = Surroundings {
                 hosts: &sight.hosts,
                 load: &scene.load,
-                avoid: &self.avoided(&policy.service, at),
+                avoid: &self.avoided(&policy.service),
                 names: &names,
                 sessions: &sessions,
             };
             let planned = match self.led.pauses.get(&policy.name) {
-                Some((until, _)) if at < *until && decision.action != Move::Hold => {
+                Some((until, _))
+                    if Instant::now() < *until && matches!(decision.action, Move::Out { .. }) =>
+                {
                     Err("the last act failed: waiting before the next".to_owned())
                 }
                 _ => plan(policy, &service, &around, decision.action),
@@ -271,6 +280,7 @@ impl Round {
                 self.notifier.tell(format!("{}: {}", policy.name, decision.reason));
             }
             names.extend(entries.iter().filter_map(|entry| entry.container_name.clone()));
+            self.led.acts.fresh.extend(entries.iter().map(|entry| entry.id));
             acts.extend(entries);
         }
         for complaint in complaints {
@@ -278,13 +288,15 @@ impl Round {
         }
         self.led.holds.flush(&self.store, lease).await;
         self.remember(lease, unchanged).await?;
+        // Those that are under way may be done by now, too.
+        let flies = |entry: &Entry| self.led.acts.is_flying(entry.id);
+        let (flying, waiting): (Vec<Entry>, Vec<Entry>) = open.into_iter().partition(flies);
+        acts.extend(flying);
         self.advance(lease, &mut acts).await?;
         self.forget(lease, at).await?;
-        let still = |entries: &[Entry]| {
-            entries.iter().filter(|entry| entry.outcome == Outcome::Intended).count()
-        };
+        acts.retain(|entry| entry.outcome == Outcome::Intended);
         self.page.round(began.elapsed(), sight.blind.len());
-        Ok(Rounded { open: still(&open) + still(&acts), acted })
+        Ok(Rounded { open: waiting.len() + acts.len(), acted })
     }
 
     /// Reads what the leader before has left.
@@ -318,7 +330,8 @@ impl Round {
         self.led.table.clone_from(&table);
         let merged = policies::file_and_table(&self.config.policies, table, &mut complaints);
         let (trust, mut effects) = (self.config.labels.trust, Vec::new());
-        let mut merged = policies::with_labels(merged, &labels(sight), trust, &mut effects);
+        let labels = labels(sight, &self.led.census, &*self.executor);
+        let mut merged = policies::with_labels(merged, &labels, trust, &mut effects);
         complaints.extend(effects.iter().filter(|e| e.refused.is_some()).map(|e| e.to_string()));
         policies::hold_back(&mut merged, &self.store.pauses().await?, self.dry_run);
         for complaint in complaints {
@@ -351,6 +364,50 @@ impl Round {
         Ok(hints)
     }
 
+    /// What a host has refused is done elsewhere, or differently, by the same intent.
+    async fn find_other_ways(
+        &mut self,
+        lease: &Lease,
+        policies: &[Policy],
+        sight: &Sight,
+        open: &mut [Entry],
+    ) -> Result<()> {
+        let refused = std::mem::take(&mut self.led.acts.refused);
+        if refused.is_empty() || !sight.blind.is_empty() {
+            self.led.acts.refused = refused;
+            return Ok(());
+        }
+        let mut names: HashSet<String> = sight.instances.iter().map(|i| i.name.clone()).collect();
+        names.extend(open.iter().filter_map(|entry| entry.container_name.clone()));
+        let sessions = HashMap::new();
+        for id in refused {
+            let Some(entry) = open.iter().find(|e| e.id == id) else { continue };
+            let Some(policy) = policies.iter().find(|p| p.name == entry.policy) else { continue };
+            let Some(step) = entry.step.as_ref() else { continue };
+            let scene = Scene::new(sight, &self.led.census, open);
+            let around = Surroundings {
+                hosts: &sight.hosts,
+                load: &scene.load,
+                avoid: &self.avoided(&policy.service),
+                names: &names,
+                sessions: &sessions,
+            };
+            let mut instances = sight.instances.iter();
+            let seen = instances.find(|i| i.host == step.host && i.name == step.name);
+            let other = another_way(policy, &scene.service(policy), &around, step, seen);
+            let Some(other) = other.filter(|other| other != step) else { continue };
+            names.insert(other.name.clone());
+            let Some(entry) = open.iter_mut().find(|e| e.id == id) else { continue };
+            entry.action = other.kind.as_str().to_owned();
+            entry.host = Some(other.host.clone());
+            entry.container_name = Some(other.name.clone());
+            entry.container_id.clone_from(&other.id);
+            entry.step = Some(other);
+            still_leads(self.store.update_intent(lease, entry).await?)?;
+        }
+        Ok(())
+    }
+
     async fn remember(&mut self, lease: &Lease, changed: Vec<(String, History)>) -> Result<()> {
         if changed.is_empty() {
             return Ok(());
@@ -373,7 +430,8 @@ impl Round {
         Ok(())
     }
 
-    fn avoided(&self, service: &str, at: Timestamp) -> HashSet<String> {
+    fn avoided(&self, service: &str) -> HashSet<String> {
+        let at = Instant::now();
         let live = self.led.avoid.iter().filter(|((s, _), until)| s == service && at < **until);
         live.map(|((_, host), _)| host.clone()).collect()
     }

@@ -212,25 +212,32 @@ impl Store {
         Ok(true)
     }
 
-    /// Puts back the alerts of a decision that came to nothing: they wait again until they expire.
-    /// `None` when somebody else leads.
-    pub async fn put_back_alerts(
+    /// Says of the alerts of a decision that nothing came of them, when no act of it was done or
+    /// can still be done.
+    pub async fn end_alerts_in_vain(
         &self,
         lease: &Lease,
         policy: &str,
         decided_at: Timestamp,
+        why: &str,
     ) -> Result<Option<u64>, sqlx::Error> {
         let Some(mut tx) = self.fenced(lease).await? else { return Ok(None) };
-        let back = sqlx::query(
-            "UPDATE alerts SET status = 'unprocessed', reason = NULL, decided_at = NULL
-             WHERE policy = ? AND decided_at = ? AND status = 'processed'",
+        let ended = sqlx::query(
+            "UPDATE alerts SET status = 'skipped', reason = ?
+             WHERE policy = ? AND decided_at = ? AND status = 'processed'
+             AND NOT EXISTS (SELECT 1 FROM container_autoscale_history h
+                WHERE h.policy = ? AND h.decided_at = ? AND h.action <> 'remove'
+                AND h.outcome IN ('intended', 'done', 'taken_back'))",
         )
+        .bind(told(&format!("it could not be done: {why}")))
+        .bind(policy)
+        .bind(decided_at.0)
         .bind(policy)
         .bind(decided_at.0)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(Some(back.rows_affected()))
+        Ok(Some(ended.rows_affected()))
     }
 }
 

@@ -205,21 +205,27 @@ impl Store {
     /// leads.
     pub async fn update_intent(&self, lease: &Lease, entry: &Entry) -> Result<bool, sqlx::Error> {
         let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
-        sqlx::query(
-            "UPDATE container_autoscale_history SET container_id = ?, status = ?, outcome = ?,
-             problem = ?, duration_ms = ?, last_at = ? WHERE id = ? AND outcome = 'intended'",
-        )
-        .bind(&entry.container_id)
-        .bind(&entry.status)
-        .bind(entry.outcome.as_str())
-        .bind(entry.problem.as_deref().map(told))
-        .bind(entry.duration_ms)
-        .bind(entry.last_at.0)
-        .bind(entry.id)
-        .execute(&mut *tx)
-        .await?;
+        update(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// Closes an intent, and opens one for what it has left to do, in one step.
+    pub async fn close_intent(
+        &self,
+        lease: &Lease,
+        entry: &Entry,
+        rest: Option<&Entry>,
+    ) -> Result<Committed, sqlx::Error> {
+        let Some(mut tx) = self.fenced(lease).await? else { return Ok(Committed::NotLeading) };
+        if !update(&mut tx, entry).await? {
+            return Ok(Committed::Overtaken);
+        }
+        if let Some(rest) = rest {
+            insert(&mut tx, rest).await?;
+        }
+        tx.commit().await?;
+        Ok(Committed::Stored)
     }
 
     /// Counts further decisions like the one in row `id`; `false` when somebody else leads.
@@ -328,6 +334,30 @@ async fn remember(tx: &mut Tx, policy: &str, history: &History) -> Result<(), sq
             .await?;
     }
     Ok(())
+}
+
+/// Writes an intent that is open; `false` when it is not.
+async fn update(tx: &mut Tx, entry: &Entry) -> Result<bool, sqlx::Error> {
+    let step = entry.step.as_ref().map(serde_json::to_string).transpose();
+    let updated = sqlx::query(
+        "UPDATE container_autoscale_history SET action = ?, docker_host = ?, container_id = ?,
+         container_name = ?, status = ?, outcome = ?, problem = ?, duration_ms = ?, last_at = ?,
+         step = ? WHERE id = ? AND outcome = 'intended'",
+    )
+    .bind(&entry.action)
+    .bind(&entry.host)
+    .bind(&entry.container_id)
+    .bind(&entry.container_name)
+    .bind(&entry.status)
+    .bind(entry.outcome.as_str())
+    .bind(entry.problem.as_deref().map(told))
+    .bind(entry.duration_ms)
+    .bind(entry.last_at.0)
+    .bind(step.map_err(|e| sqlx::Error::Encode(Box::new(e)))?)
+    .bind(entry.id)
+    .execute(&mut **tx)
+    .await?;
+    Ok(updated.rows_affected() == 1)
 }
 
 async fn insert(tx: &mut Tx, e: &Entry) -> Result<(), sqlx::Error> {

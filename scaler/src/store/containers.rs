@@ -40,8 +40,11 @@ pub enum Fate {
     Stopped,
     /// Somebody deleted it while it ran.
     Deleted,
-    /// The scaler stopped it and keeps it to clone from.
+    /// The scaler stopped it and keeps it.
     Parked,
+    /// It is gone, nobody knows how; it is remembered as the last of its service, to make new ones
+    /// from.
+    Gone,
 }
 
 impl Fate {
@@ -53,6 +56,7 @@ impl Fate {
             Fate::Stopped => "stopped",
             Fate::Deleted => "deleted",
             Fate::Parked => "parked",
+            Fate::Gone => "gone",
         }
     }
 }
@@ -60,7 +64,8 @@ impl Fate {
 impl FromStr for Fate {
     type Err = ();
     fn from_str(word: &str) -> Result<Self, ()> {
-        [Fate::Alive, Fate::Crashed, Fate::Stopped, Fate::Deleted, Fate::Parked]
+        use Fate::*;
+        [Alive, Crashed, Stopped, Deleted, Parked, Gone]
             .into_iter()
             .find(|fate| fate.as_str() == word)
             .ok_or(())

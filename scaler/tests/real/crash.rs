@@ -11,6 +11,8 @@ use std::time::Duration;
 use crate::scale::{alert, policy, settled};
 use crate::support::{Containers, Site, eventually, output};
 
+/// What makes a container one that the scaler has made, so that it may remove it.
+const CLONE: [&str; 2] = ["--label", "berth.scaler.intent=1"];
 /// Points that only an alert at the door passes, and those that only a scale-in does.
 const AT_THE_DOOR: [&str; 1] = ["alert_stored"];
 const ON_THE_WAY_DOWN: [&str; 3] = ["stop_sent", "draining", "removed"];
@@ -37,8 +39,9 @@ async fn scaling_in_survives_a_kill_at_every_step() {
     for point in shared.iter().chain(&ON_THE_WAY_DOWN) {
         let Some(containers) = Containers::new() else { return };
         let service = containers.service.clone();
-        for n in 1..=3 {
-            containers.run(&format!("{service}_{n}"), &[], 2);
+        containers.run(&format!("{service}_1"), &[], 2);
+        for n in 2..=3 {
+            containers.run(&format!("{service}_{n}"), &CLONE, 2);
         }
         let site = Site::new(None, &policy(&service, ""));
         killed_at(&site, point, "scale_down").await;

@@ -1,5 +1,6 @@
 //! Peers that take a question and never end their answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +13,6 @@ use berth_scaler::metrics::Sources;
 use berth_scaler::notify::Notifier;
 use berth_scaler::run::tick::{Round, Rounded};
 use berth_scaler::store::Store;
-use berth_scaler::timestamp::Timestamp;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -42,7 +42,7 @@ async fn a_docker_host_that_stops_in_mid_answer_is_one_that_does_not_answer() {
     let executor = DockerExecutor::new(half_a_host(&dir), Duration::from_millis(200));
     let late = |error: StepError| matches!(error, StepError::Unreachable(why) if why.contains("no answer"));
     assert!(late(executor.spec("half", "f00").await.unwrap_err()));
-    assert!(late(executor.ending("half", "f00", Timestamp(0)).await.unwrap_err()));
+    assert!(late(executor.ending("half", "f00").await.unwrap_err()));
     let sight = executor.look().await;
     assert_eq!((sight.hosts.len(), sight.blind.len()), (0, 1));
 }
@@ -63,15 +63,13 @@ impl Executor for Mute {
     fn spec<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         Box::pin(std::future::pending())
     }
-    fn ending<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<Ending, StepError>> {
+    fn labels_of(&self, _: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+    fn ending<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Ending, StepError>> {
         Box::pin(std::future::pending())
     }
-    fn advance<'a>(&'a self, _: Task<'a>) -> BoxFuture<'a, Result<Progress, StepError>> {
+    fn advance<'a>(&'a self, _: &'a Task) -> BoxFuture<'a, Result<Progress, StepError>> {
         Box::pin(std::future::pending())
     }
 }

@@ -43,6 +43,7 @@ async fn everything(url: &StoreUrl) {
     let lease = lead(&a, "a", TTL).await;
     the_same_alert_is_kept_once(&a, &b, &lease).await;
     a_decision_is_stored_wholly_or_not(&a, &b, &lease).await;
+    an_act_and_what_it_leaves_are_closed_and_opened_in_one_step(&a, &b, &lease).await;
     the_rest_comes_back(&a, &b, &lease).await;
     a_leader_of_the_past_writes_nothing(&a, &b, &lease).await;
     a.close().await;
@@ -98,6 +99,8 @@ fn intent(at: i64, epoch: i64) -> Entry {
         name: "web_2".to_owned(),
         like: Some(("local".to_owned(), "f00".to_owned())),
         grace: Duration::from_secs(60),
+        signalled: None,
+        replaces: None,
     };
     Entry {
         from: 1,
@@ -150,9 +153,54 @@ async fn a_decision_is_stored_wholly_or_not(a: &Store, b: &Store, lease: &Lease)
     assert_eq!(b.history(Some("other"), 10).await.unwrap(), []);
     a.repeat(lease, done.id, 3, Timestamp(7000)).await.unwrap();
     assert_eq!(a.history(None, 10).await.unwrap()[0].repeats, 4);
-    assert_eq!(a.put_back_alerts(lease, "web", Timestamp(5000)).await.unwrap(), Some(1));
-    assert_eq!(a.waiting_alerts().await.unwrap().len(), 1);
+    assert_eq!(
+        a.end_alerts_in_vain(lease, "web", Timestamp(5000), "no room").await.unwrap(),
+        Some(0)
+    );
     assert_eq!(a.forget_before(lease, Timestamp(8000)).await.unwrap(), Some(2));
+}
+
+async fn an_act_and_what_it_leaves_are_closed_and_opened_in_one_step(
+    a: &Store,
+    b: &Store,
+    lease: &Lease,
+) {
+    let received = a.receive(&alert("e"), Timestamp(1), Timestamp(9000)).await.unwrap().unwrap();
+    let ends = [(received.id, AlertEnd::Processed("scale out".to_owned()))];
+    let entries = [intent(6000, lease.epoch)];
+    let commit = Commit {
+        policy: "web",
+        entries: &entries,
+        alerts: &ends,
+        at: Timestamp(6000),
+        ..Commit::default()
+    };
+    assert_eq!(a.commit(lease, &commit).await.unwrap(), Committed::Stored);
+    assert_eq!(
+        a.end_alerts_in_vain(lease, "web", Timestamp(6000), "no room").await.unwrap(),
+        Some(0)
+    );
+    let failed = Entry { outcome: Outcome::Failed, ..entries[0].clone() };
+    let rest = intent(6001, lease.epoch);
+    let stale = Lease { epoch: lease.epoch - 1, ..lease.clone() };
+    let closed = b.close_intent(&stale, &failed, Some(&rest)).await.unwrap();
+    assert_eq!(closed, Committed::NotLeading);
+    assert_eq!(b.open_intents().await.unwrap(), entries);
+    let closed = a.close_intent(lease, &failed, Some(&rest)).await.unwrap();
+    assert_eq!(closed, Committed::Stored);
+    let closed = a.close_intent(lease, &failed, Some(&rest)).await.unwrap();
+    assert_eq!(closed, Committed::Overtaken, "once");
+    assert_eq!(b.open_intents().await.unwrap(), std::slice::from_ref(&rest));
+    let done = Entry { outcome: Outcome::Done, ..rest };
+    a.close_intent(lease, &done, None).await.unwrap();
+    assert_eq!(
+        a.end_alerts_in_vain(lease, "web", Timestamp(6000), "no room").await.unwrap(),
+        Some(1)
+    );
+    let alerts = b.all_alerts().await.unwrap();
+    let ended = alerts.iter().find(|alert| alert.id == received.id).unwrap();
+    let told = (ended.status.as_str(), ended.reason.as_deref());
+    assert_eq!(told, ("skipped", Some("it could not be done: no room")));
 }
 
 async fn the_rest_comes_back(a: &Store, b: &Store, lease: &Lease) {
@@ -218,7 +266,7 @@ async fn a_leader_of_the_past_writes_nothing(a: &Store, b: &Store, lease: &Lease
     assert!(!a.update_intent(lease, &closed).await.unwrap());
     assert!(!a.repeat(lease, closed.id, 9, Timestamp(6001)).await.unwrap());
     assert!(!a.skip_alert(lease, other.id, "too late").await.unwrap());
-    assert_eq!(a.put_back_alerts(lease, "web", Timestamp(6000)).await.unwrap(), None);
+    assert_eq!(a.end_alerts_in_vain(lease, "web", Timestamp(6000), "").await.unwrap(), None);
     assert_eq!(a.forget_before(lease, Timestamp(99_000)).await.unwrap(), None);
     assert!(!a.save_memories(lease, &[("web", &History::default())]).await.unwrap());
     let known = Known {

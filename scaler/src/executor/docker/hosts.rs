@@ -8,11 +8,13 @@ use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use tokio::sync::OnceCell;
 
 use crate::config;
 use crate::executor::StepError;
 use crate::http;
+
+/// No request is given longer to begin its answer.
+const LONGEST_ACT: Duration = Duration::from_secs(60);
 
 /// Every configured host.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ impl Hosts {
     pub fn named(&self, name: &str) -> Result<&Host, StepError> {
         self.iter()
             .find(|host| host.name == name)
-            .ok_or_else(|| StepError::Refused(format!("no docker host is called {name:?}")))
+            .ok_or_else(|| StepError::Hopeless(format!("no docker host is called {name:?}")))
     }
 }
 
@@ -45,16 +47,14 @@ impl Hosts {
 pub struct Host {
     /// `name` in the configuration.
     pub name: String,
-    /// Speaks the newest version of the API until the host has told its own.
-    fresh: Docker,
-    /// Speaks the host's version.
-    settled: OnceCell<Docker>,
+    docker: Docker,
 }
 
 impl Host {
     fn new(host: &config::Docker, patience: Duration) -> Result<Self> {
-        let secs = patience.as_secs().max(1);
-        let fresh = match &host.host {
+        // Whoever asks sets the time for the whole answer; this is only for its first byte.
+        let secs = patience.max(LONGEST_ACT).as_secs() + 1;
+        let docker = match &host.host {
             config::DockerHost::Unix(path) => {
                 Docker::connect_with_unix(&path.to_string_lossy(), secs, API_DEFAULT_VERSION)?
             }
@@ -75,17 +75,13 @@ impl Host {
                 )?
             }
         };
-        Ok(Self {
-            name: host.name.clone(),
-            fresh: fresh.with_timeout(patience),
-            settled: OnceCell::new(),
-        })
+        Ok(Self { name: host.name.clone(), docker })
     }
 
-    /// The client, once the host has answered for the first time.
-    pub async fn client(&self) -> Result<&Docker, StepError> {
-        let settle = || self.fresh.clone().negotiate_version();
-        self.settled.get_or_try_init(settle).await.map_err(step_error)
+    /// The client. It names no version of the API, so that each host speaks its own newest one;
+    /// what is asked for here has been the same since version 1.24.
+    pub fn client(&self) -> &Docker {
+        &self.docker
     }
 }
 
@@ -103,4 +99,9 @@ pub(crate) fn step_error(error: Error) -> StepError {
 /// Whether the host says that there is no such thing.
 pub(crate) fn is_missing(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// Whether the host says that something stands in the way.
+pub(crate) fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 409, .. })
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::executor::label;
 use std::time::Duration;
 
 fn instance(name: &str, host: &str, created: i64) -> Instance {
@@ -101,7 +102,9 @@ fn what_crashed_is_started_and_what_was_deleted_is_made_again_under_its_name() {
         known(&instance("two", "b", 2), Fate::Crashed),
         known(&instance("three", "a", 3), Fate::Deleted),
     );
-    let service = Service::new(&[&alive], &[&crashed, &deleted], &[]);
+    let mut ended = instance("two", "b", 2);
+    ended.state = State::Ended;
+    let service = Service::new(&[&alive, &ended], &[&crashed, &deleted], &[]);
     assert_eq!(service.replicas(&policy(), Timestamp::from_secs(100)).stopped, 2);
     let back = steps(&policy(), &service, Move::Out { take_back: 0, restart: 2, create: 0 });
     assert_eq!(
@@ -168,4 +171,76 @@ fn nothing_to_clone_is_said_in_words() {
     };
     let error = plan(&policy(), &service, &around, create(1)).unwrap_err();
     assert!(error.contains("service_name=web"), "{error}");
+}
+
+#[test]
+fn what_somebody_else_made_is_stopped_and_kept_and_comes_back_first() {
+    let (first, second) = (instance("one", "a", 1), instance("two", "a", 2));
+    let service = Service::new(&[&first, &second], &[], &[]);
+    let gone = steps(&policy(), &service, Move::In { stop: 1 });
+    assert_eq!(gone, [(StepKind::Park, "a".to_owned(), "two".to_owned())]);
+    // Pruned meanwhile, or made with --rm: it is made again under its name.
+    let parked = known(&second, Fate::Parked);
+    let service = Service::new(&[&first], &[&parked], &[]);
+    let back = steps(&policy(), &service, create(1));
+    assert_eq!(back, [(StepKind::Create, "a".to_owned(), "two".to_owned())]);
+}
+
+/// What is done instead of a step that was refused; `seen` is what has its name on its host.
+fn instead(
+    service: &Service<'_>,
+    step: &Step,
+    seen: Option<&Instance>,
+) -> Option<(String, String, Option<String>)> {
+    let hosts = ["a".to_owned(), "b".to_owned()];
+    let (load, avoid) = (HashMap::new(), HashSet::from(["a".to_owned()]));
+    let names = HashSet::from(["web_1".to_owned(), "web_2".to_owned()]);
+    let around = Surroundings {
+        hosts: &hosts,
+        load: &load,
+        avoid: &avoid,
+        names: &names,
+        sessions: &HashMap::new(),
+    };
+    let other = another_way(&policy(), service, &around, step, seen)?;
+    assert_eq!(other.kind, StepKind::Create);
+    Some((other.host, other.name, other.replaces.map(|(_, id)| id)))
+}
+
+#[test]
+fn what_a_host_refuses_is_done_elsewhere_by_the_same_step() {
+    let one = instance("one", "a", 1);
+    let service = Service::new(&[&one], &[], &[]);
+    let create = made(&policy(), "a", "web_2".to_owned(), ("a".to_owned(), one.id.clone()));
+    let text = str::to_owned;
+    assert_eq!(instead(&service, &create, None), Some((text("b"), text("web_2"), None)));
+    let taken = instance("web_2", "a", 2);
+    let other = Some((text("b"), text("web_3"), None));
+    assert_eq!(instead(&service, &create, Some(&taken)), other, "its name is somebody else's");
+    let half = clone("web_2", "a", 2);
+    assert_eq!(instead(&service, &create, Some(&half)), None, "it is still there");
+}
+
+#[test]
+fn one_that_cannot_be_started_is_replaced_by_the_same_step() {
+    let (one, mut lost) = (instance("one", "a", 1), instance("two", "a", 2));
+    lost.state = State::Ended;
+    let crashed = known(&lost, Fate::Crashed);
+    let service = Service::new(&[&one, &lost], &[&crashed], &[]);
+    let start = back(&policy(), &service, &crashed);
+    assert_eq!(start.kind, StepKind::Start);
+    let id = Some(lost.id.clone());
+    let text = str::to_owned;
+    assert_eq!(
+        instead(&service, &start, Some(&lost)),
+        Some((text("b"), text("web_3"), id.clone()))
+    );
+    assert_eq!(instead(&service, &start, None), Some((text("a"), text("two"), id)), "it is gone");
+    // While its replacement is under way it is not lost.
+    let mut entry = Entry::new(Timestamp(1), "web", "web", "create");
+    let replaces = Some((lost.host.clone(), lost.id.clone()));
+    let like = ("a".to_owned(), one.id.clone());
+    entry.step = Some(Step { replaces, ..made(&policy(), "b", "web_3".to_owned(), like) });
+    let service = Service::new(&[&one, &lost], &[&crashed], &[&entry]);
+    assert_eq!((service.lost.len(), service.coming), (0, 1));
 }

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use crate::executor::plan::Service;
-use crate::executor::{Instance, Sight, State, label};
+use crate::executor::{Executor, Instance, Sight, State};
 use crate::metrics::{Question, Sources};
 use crate::observation::Reading;
 use crate::policy::{Law, Policy, Target, ValueOf};
 use crate::run::census::{Census, Keep};
 use crate::run::policies::{Labels, service_of};
 use crate::store::audit::Entry;
-use crate::store::containers::Known;
+use crate::store::containers::{Fate, Known};
 use crate::timestamp::Timestamp;
 
 /// What every policy looks at, sorted once.
@@ -84,10 +84,15 @@ pub(super) async fn read(
     policies.iter().map(|policy| readings.by_ref().take(policy.metrics.len()).collect()).collect()
 }
 
-/// The labels of each service: those of its eldest container that the scaler did not make.
-pub(super) fn labels(sight: &Sight) -> HashMap<&str, Labels> {
+/// The labels of each service: those of its eldest container that the scaler did not make; when
+/// none exists any more, those of one that is remembered.
+pub(super) fn labels<'a>(
+    sight: &'a Sight,
+    census: &'a Census,
+    executor: &dyn Executor,
+) -> HashMap<&'a str, Labels> {
     let mut eldest: HashMap<&str, &Instance> = HashMap::new();
-    let age = |i: &Instance| (i.labels.contains_key(label::INTENT), i.created, i.id.clone());
+    let age = |i: &Instance| (i.is_clone(), i.created, i.id.clone());
     for instance in &sight.instances {
         let Some(service) = service_of(&instance.labels) else { continue };
         let known = eldest.entry(service).or_insert(instance);
@@ -95,7 +100,17 @@ pub(super) fn labels(sight: &Sight) -> HashMap<&str, Labels> {
             *known = instance;
         }
     }
-    eldest.into_iter().map(|(service, instance)| (service, instance.labels.clone())).collect()
+    let mut labels: HashMap<&str, Labels> =
+        eldest.into_iter().map(|(service, of)| (service, of.labels.clone())).collect();
+    // With a host out of sight, what it has is only hidden.
+    for known in census.values().filter(|k| k.fate != Fate::Stopped) {
+        if let Some(spec) = &known.spec
+            && !labels.contains_key(known.service.as_str())
+        {
+            labels.insert(&known.service, executor.labels_of(spec));
+        }
+    }
+    labels
 }
 
 pub(super) fn keeps(policies: &[Policy]) -> HashMap<String, Keep> {
