@@ -36,6 +36,10 @@ impl Machine {
         {
             self.addresses.in_slot(slot);
         }
+        // What may have happened is noted before it is asked for: the answer may never be heard.
+        if matches!(step, Step::MakeReady(_) | Step::Hold { .. }) {
+            self.traffic.begins();
+        }
         if step.commands().is_empty() {
             return self.taken(step, at);
         }
@@ -71,7 +75,6 @@ impl Machine {
             Step::Claim { .. } => self.rest(Standing::Absent, jitter(SETTLE, at.luck), at),
             Step::MakeReady(slot) => self.insist(&slot, at),
             Step::Hold { slot, watching } => {
-                self.traffic.begins();
                 self.notices.claimed(&slot);
                 let kept = if watching { 0 } else { verified };
                 self.phase = Phase::Holding { slot, verified: kept };
@@ -117,7 +120,6 @@ impl Machine {
 
     /// A slot was put into rotation, for the first time or again.
     fn insist(&mut self, slot: &Server, at: Moment) -> Option<Standing> {
-        self.traffic.begins();
         let insisted = self.insisted();
         if insisted <= 1 {
             self.notices.claimed(slot);

@@ -466,3 +466,16 @@ fn an_address_that_is_configured_does_not_change() {
     life.wakes(1000);
     assert_eq!(life.line("UP", 0), "serving; rest 1000ms");
 }
+
+#[test]
+fn a_slot_that_may_have_been_put_in_is_drained_like_one_that_was() {
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
+    // Nobody will ever hear what came of it.
+    life.wishes(Desired::Draining);
+    for _ in 0..9 {
+        assert!(!life.fails().contains("unreachable"), "it may have requests");
+        life.wakes(1000);
+    }
+}
