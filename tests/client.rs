@@ -7,6 +7,9 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use berth::registers::haproxy::{Client, Command, Endpoint, ServerState};
 use support::agent::signal;
 use support::haproxy::{ARTICLE, Haproxy, versions};
@@ -43,6 +46,24 @@ async fn a_line_that_nobody_waits_for_any_more_is_done_to_its_end() {
         .await
         .unwrap();
     }
+}
+
+/// HAProxy 3.2 crashes when somebody leaves in the middle of a table.
+#[tokio::test]
+async fn a_table_that_nobody_waits_for_any_more_is_read_to_its_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(Endpoint::Tcp(listener.local_addr().unwrap()));
+    let read = tokio::spawn(async move { client.overview(None).await });
+    let (mut far, _) = listener.accept().await.unwrap();
+    while far.read_u8().await.unwrap() != b'\n' {}
+    far.write_all(b"1\n# be_id be_name").await.unwrap();
+    read.abort();
+    assert!(read.await.unwrap_err().is_cancelled());
+    let left = tokio::time::timeout(Duration::from_millis(500), far.read_u8()).await;
+    assert!(left.is_err(), "it has left in the middle: {left:?}");
+    far.write_all(b"\n\nPid: 1\n\n").await.unwrap();
+    let left = tokio::time::timeout(support::DEADLINE, far.read_u8()).await;
+    assert!(matches!(left, Ok(Err(_))), "it leaves at the end: {left:?}");
 }
 
 #[tokio::test]

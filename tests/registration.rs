@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use support::agent::{Agent, berth, hello};
 use support::haproxy::{ARTICLE, Haproxy, http_get, versions};
 use support::namespace::alone;
+use support::tap::Tap;
 use support::{Port, eventually, stays};
 
 #[test]
@@ -135,6 +136,43 @@ fn nothing_is_claimed_before_the_app_is_ready() {
             let name = format!("webapp/{}", server.name);
             haproxy.command(&format!("set server {name} state maint"));
             haproxy.command(&format!("set server {name} addr 0.0.0.0 port 3128"));
+        }
+    }
+}
+
+#[test]
+fn who_is_not_ready_asks_haproxy_once_and_is_in_at_once_when_it_is() {
+    for (proxies, looks) in [(1, "1 slot"), (2, "two backends fit")] {
+        let backends = ["webapp", "other"].map(|name| format!("backend {name}\n  {ARTICLE}\n"));
+        let haproxy = Haproxy::with_config("haproxy".into(), &backends[..proxies].concat());
+        let tap = Tap::start(haproxy.stats);
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("ready");
+        let agent = Agent::hello(&haproxy, "one", Port::free())
+            .env("HAPROXY_PORT", tap.port)
+            .env("READY_CHECK", format!("cmd:test -e {}", ready.display()))
+            .env("READY_INTERVAL", "100ms")
+            .env("SYNC_INTERVAL", "100ms")
+            .start();
+        let seen = std::cell::RefCell::new(Vec::new());
+        eventually("a look", || {
+            seen.borrow_mut().extend(tap.take());
+            !seen.borrow().is_empty()
+        });
+        if proxies == 2 {
+            eventually("said", || agent.log().contains("set HAPROXY_BACKEND"));
+        }
+        stays(looks, || {
+            seen.borrow_mut().extend(tap.take());
+            seen.borrow().iter().filter(|line| line.starts_with("show servers state")).count() == 1
+        });
+        assert_eq!(seen.borrow().len(), 2, "{seen:?}");
+        std::fs::write(&ready, "").unwrap();
+        if proxies == 1 {
+            eventually("in", || haproxy.ready().len() == 1);
+        } else {
+            eventually("looked at again", || !tap.take().is_empty());
+            assert_eq!(agent.log().matches("set HAPROXY_BACKEND").count(), 1);
         }
     }
 }

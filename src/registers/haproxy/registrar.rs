@@ -72,6 +72,7 @@ async fn answer(client: &Client, ask: &Ask) -> Heard {
             sleep(*time).await;
             Ok(Heard::Woken)
         }
+        Ask::Route => Ok(Heard::Route(discovery::route(client.endpoint()))),
         Ask::Ping => client.ping().await.map(Heard::Alive),
         Ask::Table { backend, .. } => client.overview(backend.as_deref()).await.map(|overview| {
             // Over a Unix socket nothing is said of our address.

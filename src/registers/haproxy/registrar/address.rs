@@ -17,6 +17,8 @@ pub(super) struct Addresses {
     /// The slot that was last written to or seen as this container's own.
     slot: Option<Slot>,
     former: Vec<Former>,
+    /// What the routing table said last.
+    route: Option<IpAddr>,
 }
 
 /// An endpoint that is advertised no longer, in the slot that it was advertised in. Only there:
@@ -39,6 +41,13 @@ impl Addresses {
     pub(super) fn differ(&self, local: Option<IpAddr>) -> bool {
         let advertised = self.endpoint.map(|endpoint| endpoint.ip());
         local.is_some_and(|local| advertised.is_some_and(|advertised| advertised != local))
+    }
+
+    /// Whether the routing table says something new; what it says need not be what a connection has.
+    pub(super) fn reroute(&mut self, route: Option<IpAddr>) -> bool {
+        let before = self.route.or(self.endpoint.map(|endpoint| endpoint.ip()));
+        self.route = route.or(before);
+        before.is_some() && before != self.route
     }
 
     /// From now on this is advertised.

@@ -13,6 +13,8 @@ use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat
 pub(super) enum Ask {
     /// Time, or another wish.
     Rest(Duration),
+    /// Our own address as the routing table has it, which costs HAProxy nothing.
+    Route,
     /// A sign of life.
     Ping,
     /// The servers of this backend, or of all.
@@ -44,6 +46,8 @@ pub(super) enum Ask {
 pub(super) enum Heard {
     /// The time is over, or the wish is another.
     Woken,
+    /// The address, if there is a route.
+    Route(Option<IpAddr>),
     /// It answers.
     Alive(Peers),
     /// The servers.

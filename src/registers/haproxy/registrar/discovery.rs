@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use crate::registers::haproxy::Server;
-use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::slot;
+use crate::registers::haproxy::{Endpoint, Server, Settings};
 
 /// Why this HAProxy's configuration and ours do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,14 +123,30 @@ fn template_port(servers: &[Server], backend: &Arc<str>, prefix: &str) -> Result
     slot::template_port(slots).ok_or_else(|| Unfit::NoPort(Arc::clone(backend)))
 }
 
-/// The address that our packets to the world would carry. Connecting a UDP socket sends nothing; it
-/// only asks the routing table. The addresses are for documentation (RFC 5737, RFC 3849).
+/// The address that a connection to this stats socket would have at our end, or to the world where
+/// that is in the file system.
+pub(super) fn route(to: &Endpoint) -> Option<IpAddr> {
+    match to {
+        Endpoint::Tcp(addr) => near_end(*addr),
+        Endpoint::Unix(_) => outward(),
+    }
+}
+
+/// The address that our packets to the world would carry; the addresses there are for documentation
+/// (RFC 5737, RFC 3849).
 pub(super) fn outward() -> Option<IpAddr> {
-    let v4 = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::from([192, 0, 2, 1]));
-    let v6 = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]));
-    [v4, v6].into_iter().find_map(|(any, out)| {
-        let socket = UdpSocket::bind((any, 0)).ok()?;
-        socket.connect((out, 9)).ok()?;
-        socket.local_addr().ok().map(|addr| addr.ip())
-    })
+    let v4 = IpAddr::from([192, 0, 2, 1]);
+    let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+    [v4, v6].into_iter().find_map(|out| near_end(SocketAddr::new(out, 9)))
+}
+
+/// Connecting a UDP socket sends nothing; it only asks the routing table.
+fn near_end(to: SocketAddr) -> Option<IpAddr> {
+    let any = match to {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip().to_canonical())
 }

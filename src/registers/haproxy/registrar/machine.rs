@@ -34,6 +34,10 @@ const FULL_READ_EVERY: u32 = 30;
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// First pause after a turn that failed.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
+/// First and longest pause after an operator's mistake was found. It is not worth reading every
+/// server each time, and may be mended soon only while he is at it.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(30);
 /// Turns that fail one after the other until this HAProxy counts as unreachable, which nobody who
 /// leaves waits for: a single connection that breaks must not leave a slot behind.
 const UNREACHABLE_AFTER: u32 = 3;
@@ -53,6 +57,8 @@ enum Phase {
         /// How often it has been looked at since it was first seen in rotation.
         verified: u32,
     },
+    /// Nothing is held and nothing is wished.
+    Idle,
     /// Not to be in rotation.
     Leaving {
         /// For how long.
@@ -76,6 +82,8 @@ pub(super) struct Machine {
     /// Turns that failed, one after the other.
     failures: u32,
     backoff: Backoff,
+    /// Between two looks at an operator's mistake.
+    patience: Backoff,
     notices: Notices,
 }
 
@@ -93,6 +101,7 @@ impl Machine {
             traffic: Traffic::default(),
             failures: 0,
             backoff,
+            patience: Backoff::new(FIRST_LOOK, LAST_LOOK),
             notices: Notices::default(),
         }
     }
@@ -113,6 +122,7 @@ impl Machine {
         let asked = mem::replace(&mut self.ask, Ask::Rest(Duration::ZERO));
         match (asked, heard) {
             (_, Heard::Failed(error)) => self.fail(&error.into(), at),
+            (Ask::Route, Heard::Route(route)) => self.reroute(route, at),
             (Ask::Ping, Heard::Alive(peers)) => {
                 self.traffic.note(peers.process, at.now);
                 self.look(at)
@@ -141,19 +151,27 @@ impl Machine {
     /// Lets the phase follow the wish.
     fn follow(&mut self, at: Moment) {
         match (at.desired, &self.phase) {
-            (Desired::Serving, Phase::Leaving { .. }) => {
+            (Desired::Serving, Phase::Leaving { .. } | Phase::Idle) => {
                 self.phase = Phase::Claiming { insisted: 0 };
             }
             (
                 Desired::Draining | Desired::Absent,
                 Phase::Claiming { .. } | Phase::Holding { .. },
-            ) => self.phase = Phase::Leaving { since: at.now, emptying: Vec::new() },
+            )
+            | (Desired::Draining, Phase::Idle) => {
+                self.phase = Phase::Leaving { since: at.now, emptying: Vec::new() };
+            }
             _ => {}
         }
     }
 
-    /// A turn begins: with one line while a slot is held, with a sign of life after a failure.
+    /// A turn begins: with one line while a slot is held, with a sign of life after a failure, and
+    /// without HAProxy while there is nothing to do.
     fn begin(&mut self, at: Moment) -> Option<Standing> {
+        if self.phase == Phase::Idle {
+            self.ask = Ask::Route;
+            return None;
+        }
         if let Phase::Holding { slot, verified } = &mut self.phase {
             *verified = verified.saturating_add(1);
             let early = (*verified as usize) <= EARLY_CHECKS.len();
@@ -168,6 +186,17 @@ impl Machine {
             return None;
         }
         self.look(at)
+    }
+
+    /// Who is not in rotation needs to know his address all the same: his app may be asked there
+    /// whether it is ready.
+    fn reroute(&mut self, route: Option<IpAddr>, at: Moment) -> Option<Standing> {
+        if self.settings.app_addr.is_none() && self.addresses.reroute(route) {
+            self.phase = Phase::Leaving { since: at.now, emptying: Vec::new() };
+            return self.look(at);
+        }
+        self.ask = Ask::Rest(self.interval(at));
+        None
     }
 
     /// Every backend's servers as long as nothing is known, those of my own afterwards.
@@ -249,11 +278,30 @@ impl Machine {
         }
         self.backend = None;
         self.notices.trouble(problem);
+        if let Problem::Unfit(_) = problem {
+            // It answers, and has no place for this container.
+            let pause = self.patience(at);
+            return self.rest(Standing::Absent, pause, at);
+        }
         self.failures = self.failures.saturating_add(1);
         let gone = matches!(problem, Problem::Client(ClientError::Connect(_)));
+        let refused = matches!(problem, Problem::Client(ClientError::Refused { .. }));
         let busy = at.desired == Desired::Draining && self.traffic.may_run() && !gone;
-        self.ask = Ask::Rest(self.backoff.next(at.luck));
+        let pause = match refused && at.desired == Desired::Serving {
+            true => self.patience(at),
+            false => self.backoff.next(at.luck),
+        };
+        self.ask = Ask::Rest(pause);
         (self.failures >= UNREACHABLE_AFTER && !busy).then_some(Standing::Unreachable)
+    }
+
+    /// How long to wait before an operator's mistake is looked at again: for who waits for nothing,
+    /// as long as may be.
+    fn patience(&mut self, at: Moment) -> Duration {
+        match at.desired {
+            Desired::Serving => self.patience.next(at.luck),
+            Desired::Draining | Desired::Absent => jitter(LAST_LOOK, at.luck),
+        }
     }
 
     /// `SYNC_INTERVAL`, and never in step with the neighbours.

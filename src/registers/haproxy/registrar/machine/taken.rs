@@ -59,6 +59,7 @@ impl Machine {
         // That it can be read proves nothing where a change was refused a moment ago.
         if !matches!(step, Step::Reread | Step::Settle) {
             self.notices.reachable();
+            self.patience.reset();
         }
         let waits = matches!(step, Step::Reread | Step::Settle | Step::Full { .. });
         if !waits && self.insisted() <= 1 {
@@ -181,7 +182,13 @@ impl Machine {
     /// Waits until no session is left; then this container is as `done` says.
     pub(super) fn count(&mut self, sessions: u64, done: Standing, at: Moment) -> Option<Standing> {
         match sessions {
-            0 => self.rest(done, self.interval(at), at),
+            0 => {
+                let over = at.desired == Desired::Absent && !self.addresses.may_be_left();
+                if over && done == Standing::Absent {
+                    self.phase = Phase::Idle;
+                }
+                self.rest(done, self.interval(at), at)
+            }
             sessions => self.rest(Standing::Draining { sessions }, self.drain_pause(at), at),
         }
     }

@@ -104,6 +104,10 @@ impl Life {
         self.hears(Heard::Line { line, local: Some(self.local) })
     }
 
+    fn routed(&mut self, local: &str) -> String {
+        self.hears(Heard::Route(local.parse().ok()))
+    }
+
     fn done(&mut self) -> String {
         self.hears(Heard::Done(self.peers()))
     }
@@ -144,6 +148,7 @@ fn slot(id: u32, text: &str) -> Server {
 fn asked(ask: &Ask) -> String {
     match ask {
         Ask::Rest(time) => format!("rest {}ms", time.as_millis()),
+        Ask::Route => "route".to_owned(),
         Ask::Ping => "ping".to_owned(),
         Ask::Table { backend: None, .. } => "read all".to_owned(),
         Ask::Table { backend: Some(backend), .. } => format!("read {backend}"),
@@ -334,8 +339,7 @@ fn a_slot_is_drained_and_given_back() {
     life.wakes(50);
     life.table(&[EMPTY]);
     assert_eq!(life.line_at("nowhere", "MAINT", 0), "absent; rest 1000ms");
-    life.wakes(1000);
-    assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms", "what is over is not looked at");
+    assert_eq!(life.wakes(1000), "route", "what is over is not looked at");
 }
 
 #[test]
@@ -478,4 +482,53 @@ fn a_slot_that_may_have_been_put_in_is_drained_like_one_that_was() {
         assert!(!life.fails().contains("unreachable"), "it may have requests");
         life.wakes(1000);
     }
+}
+
+#[test]
+fn who_is_not_ready_looks_once_and_costs_haproxy_nothing_then() {
+    let mut life = Life::new();
+    assert_eq!(life.wakes(0), "read all");
+    assert_eq!(life.table(&[EMPTY]), "absent; rest 1000ms");
+    for _ in 0..100 {
+        assert_eq!(life.wakes(1000), "route");
+        assert_eq!(life.routed("10.0.0.5"), "rest 1000ms");
+    }
+    assert_eq!(life.wakes(1000), "route");
+    assert_eq!(life.routed("10.0.0.6"), "read webapp", "the app is asked at another address");
+    life.local = [10, 0, 0, 6].into();
+    assert_eq!(life.table(&[EMPTY]), "'10.0.0.5 is now 10.0.0.6'; absent; rest 1000ms");
+    assert_eq!(life.wishes(Desired::Serving), "read webapp");
+}
+
+#[test]
+fn an_operators_mistake_is_said_once_and_looked_at_less_and_less() {
+    let mut life = Life::new();
+    life.wakes(0);
+    let said = "'no backend has a server-template with servers called node1, node2, …'";
+    assert_eq!(life.table(&[]), format!("{said}; absent; rest 30000ms"), "nobody waits for it");
+    assert_eq!(life.wishes(Desired::Serving), "read all");
+    for pause in [750, 1500, 3000, 6000, 12000, 22500, 22500] {
+        assert_eq!(life.table(&[]), format!("absent; rest {pause}ms"));
+        assert_eq!(life.wakes(pause), "read all");
+    }
+    assert_eq!(life.table(&[EMPTY]), "claim node1");
+    assert!(life.done().starts_with("'reachable'; "));
+}
+
+#[test]
+fn commands_that_are_refused_are_tried_less_and_less_but_not_by_who_leaves() {
+    let refused = || ClientError::Refused { command: "set server state", reply: "no".into() };
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    for pause in [750, 1500, 3000] {
+        life.table(&[EMPTY]);
+        assert!(life.hears(Heard::Failed(refused())).contains(&format!("rest {pause}ms")));
+        life.now += Duration::from_secs(1);
+        life.wakes(pause);
+        life.hears(Heard::Alive(Peers::default()));
+    }
+    life.wishes(Desired::Absent);
+    life.hears(Heard::Alive(Peers::default()));
+    life.table(&["10.0.0.5 ready"]);
+    assert_eq!(life.hears(Heard::Failed(refused())), "unreachable; rest 37ms");
 }
