@@ -10,6 +10,7 @@ use lexopt::prelude::*;
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{Config, LoadError, load};
+use crate::decide::Inputs;
 use crate::policy::Pause;
 use crate::run as rounds;
 use crate::store::Store;
@@ -18,13 +19,14 @@ use crate::store::memory::{EVERY_POLICY, pause_word};
 use crate::timestamp::Timestamp;
 
 /// The names of these commands.
-pub const NAMES: [&str; 6] = ["run", "once", "history", "policies", "pause", "resume"];
+pub const NAMES: [&str; 7] = ["run", "once", "history", "policies", "pause", "resume", "replay"];
 
 /// What they do, for the usage text.
 pub const HELP: &str = "
   run [--dry-run]                   observe, decide, act and record until a signal ends it
   once [--dry-run]                  one round, to the end of its acts
   history [POLICY] [--limit N] [--json]   what was done and why
+  replay ROW [--json]               decide again by what a row of the audit says was seen
   policies [--json]                 the policies of the file and the table
   pause [POLICY] [--up | --down]    stop acting, for one policy or all; it goes on deciding
   resume [POLICY]                   act again
@@ -68,6 +70,7 @@ pub fn run(name: &str, mut parser: lexopt::Parser) -> Result<()> {
     let allowed: &[&str] = match name {
         "run" | "once" => &["dry-run"],
         "history" => &["policy", "limit", "json"],
+        "replay" => &["policy", "json"],
         "policies" => &["json"],
         "pause" => &["policy", "up", "down"],
         _ => &["policy"],
@@ -113,6 +116,7 @@ fn command(name: &str, given: Arguments) -> Result<()> {
             })
         }
         "history" => with_store(file, |store, _| history(store, given)),
+        "replay" => with_store(file, |store, _| replay(store, given)),
         "policies" => with_store(file, |store, config| policies(store, config, given.json)),
         "pause" => with_store(file, |store, config| pause(store, config, given, true)),
         _ => with_store(file, |store, config| pause(store, config, given, false)),
@@ -170,6 +174,29 @@ async fn history(store: Store, given: Arguments) -> Result<()> {
         return Ok(());
     }
     story(&mut out, &rows)?;
+    Ok(())
+}
+
+/// Decides again what a row says was decided, and says whether it comes to the same.
+async fn replay(store: Store, given: Arguments) -> Result<()> {
+    let row = given.policy.as_deref().and_then(|row| row.parse::<i64>().ok());
+    let row = row.context("expected the number of a row: history --json shows it as id")?;
+    let Some(entry) = store.row(row).await? else { bail!("the audit has no row {row}") };
+    let Some(inputs) = &entry.inputs else {
+        bail!("row {row} does not say what was seen: it is no decision's")
+    };
+    let inputs = Inputs::read(inputs)
+        .with_context(|| format!("row {row} was written by an earlier version, or is damaged"))?;
+    let decision = inputs.decide(entry.decided_at);
+    let mut out = io::stdout().lock();
+    if given.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&decision)?)?;
+    } else {
+        writeln!(out, "{}  {}  {}", entry.decided_at, entry.policy, decision.reason)?;
+    }
+    if decision.reason != entry.reason {
+        bail!("the row says otherwise: {}", entry.reason);
+    }
     Ok(())
 }
 

@@ -5,6 +5,9 @@ mod forecast;
 mod hints;
 mod pace;
 mod reason;
+mod replay;
+
+pub use replay::Inputs;
 
 use crate::history::{Act, History};
 use crate::observation::{Observation, Replicas};

@@ -35,7 +35,7 @@ pub fn check_policy_name(name: &str) -> Result<(), String> {
 }
 
 /// One policy: which service, between which bounds, by which signals, how fast each way.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// `policy_name`, unique in the table.
     pub name: String,
@@ -119,7 +119,7 @@ impl Policy {
 }
 
 /// One signal and how it becomes a number of replicas.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// `name`, unique in the policy; readings come in under it.
     pub name: String,
@@ -132,7 +132,7 @@ pub struct Metric {
 }
 
 /// How a value becomes replicas.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Law {
     /// `target`: demand against what the replicas can carry.
     Target(Target),
@@ -149,7 +149,7 @@ pub enum Law {
 }
 
 /// Target tracking: a demand, and what one replica should and can carry of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// `target`: demand per replica, in the metric's own unit.
     pub per_replica: f64,
@@ -204,7 +204,7 @@ pub const HEADROOM: f64 = 0.17;
 pub const SURGE: f64 = 0.4;
 
 /// What a source reports of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ValueOf {
     /// The whole service's demand.
     Total,
@@ -213,7 +213,7 @@ pub enum ValueOf {
 }
 
 /// A threshold and how many replicas are added or taken beyond it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     /// `above` and `add`.
     Above {
@@ -232,7 +232,7 @@ pub enum Step {
 }
 
 /// The rules of one direction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// `window`: up acts on the smallest, down on the largest recommendation of this time.
     pub window: Duration,
@@ -274,7 +274,7 @@ impl Rules {
 }
 
 /// A rate limit: the larger of a count and a share of the replicas at the period's start.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
     /// Replicas per period.
     pub count: u32,
@@ -385,7 +385,7 @@ impl FromStr for Action {
 }
 
 /// `autoscale_action`: the set of what a policy may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actions {
     /// In the order written.
     pub list: Vec<Action>,
@@ -478,7 +478,7 @@ impl VictimOrder {
 }
 
 /// Where a metric's reading comes from. One variant per kind of source.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Query {
     /// A numeric column of HAProxy's `show stat`.
     HaProxy {

@@ -3,11 +3,13 @@
 use crate::timestamp::Timestamp;
 use croner::Cron;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 use std::time::Duration;
 
 /// `[[policy.schedule]]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Schedule {
     cron: Cron,
     zone: TimeZone,
@@ -37,11 +39,40 @@ impl Schedule {
     }
 }
 
+/// A schedule as it is stored with a decision.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    cron: String,
+    time_zone: String,
+    duration: Duration,
+    min: Option<u32>,
+    max: Option<u32>,
+}
+
+impl From<Schedule> for Written {
+    fn from(s: Schedule) -> Self {
+        let time_zone = s.zone.iana_name().unwrap_or("UTC").to_owned();
+        let cron = s.cron.pattern.to_string();
+        Self { cron, time_zone, duration: s.duration, min: s.min, max: s.max }
+    }
+}
+
+impl TryFrom<Written> for Schedule {
+    type Error = ScheduleError;
+
+    fn try_from(w: Written) -> Result<Self, ScheduleError> {
+        let schedule = Schedule::new(&w.cron, &w.time_zone, w.duration)?;
+        Ok(Self { min: w.min, max: w.max, ..schedule })
+    }
+}
+
 /// Which half of a schedule could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// The cron pattern.
+    #[error("cron: {0}")]
     Cron(String),
     /// The time zone's name.
+    #[error("time_zone: {0}")]
     TimeZone(String),
 }

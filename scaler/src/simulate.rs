@@ -6,9 +6,11 @@
 //! that is let go costs until `drain` later.
 
 pub mod bench;
+pub mod frontier;
 pub mod law;
 pub mod load;
 pub mod ours;
+pub mod plot;
 pub mod report;
 
 use crate::timestamp::Timestamp;
@@ -31,6 +33,9 @@ pub struct Setup {
     pub min: u32,
     /// Most replicas.
     pub max: u32,
+    /// Whether the laws are shown what was served instead of what was asked for, as the use of a
+    /// processor is: it stops growing where the replicas are full.
+    pub served: bool,
 }
 
 /// What a law did with a load.
@@ -50,6 +55,31 @@ pub struct Outcome {
     pub longest_spell_secs: u64,
     /// The most replicas at once.
     pub peak: u32,
+    /// Requests that came in.
+    pub requests: f64,
+    /// The time that they waited, all together, in seconds: behind others by the queueing formula for
+    /// replicas that serve one request at a time, and behind what could not be served at once.
+    pub waited_secs: f64,
+}
+
+impl Outcome {
+    /// How long a request waited on average, in seconds.
+    pub fn mean_wait_secs(&self) -> f64 {
+        self.waited_secs / self.requests.max(1.0)
+    }
+}
+
+/// One second of a played load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moment {
+    /// Requests that came in.
+    pub rate: f64,
+    /// Requests that the running replicas could serve.
+    pub capacity: f64,
+    /// Requests that wait at its end.
+    pub queue: f64,
+    /// Replicas that serve.
+    pub running: u32,
 }
 
 /// Slow seconds less than this apart are one spell.
@@ -60,6 +90,17 @@ const REVERSAL_SECS: u64 = 600;
 /// Plays the whole load, one second after another, beginning with what its first second needs. What
 /// happens before the second `from` is not counted.
 pub fn play(setup: &Setup, load: &Load, law: &mut dyn Law, from: u64) -> Outcome {
+    watch(setup, load, law, from, |_| ())
+}
+
+/// The same, and shows every second that counts.
+pub fn watch(
+    setup: &Setup,
+    load: &Load,
+    law: &mut dyn Law,
+    from: u64,
+    mut show: impl FnMut(Moment),
+) -> Outcome {
     let mut service = Service::new(setup, load.rate(0));
     let mut tally = Tally { counts_from: from, ..Tally::default() };
     let interval = u64::from(law.interval().max(1));
@@ -67,8 +108,8 @@ pub fn play(setup: &Setup, load: &Load, law: &mut dyn Law, from: u64) -> Outcome
     for second in 0..load.secs() {
         service.advance(second);
         let rate = load.rate(second);
-        sum += rate;
         let capacity = f64::from(service.running) * setup.capacity;
+        sum += if setup.served { (queue + rate).min(capacity) } else { rate };
         queue = (queue + rate - capacity).max(0.0);
         if (second + 1) % interval == 0 {
             let seen = Seen {
@@ -85,7 +126,11 @@ pub fn play(setup: &Setup, load: &Load, law: &mut dyn Law, from: u64) -> Outcome
             tally.change(second, from, to);
         }
         let ordered = f64::from(service.alive()) * setup.capacity;
-        tally.second(second, queue > 1e-9, ordered >= rate, &service);
+        let moment = Moment { rate, capacity, queue, running: service.running };
+        if second >= from {
+            tally.second(second, &moment, ordered >= rate, &service);
+            show(moment);
+        }
     }
     tally.finish()
 }
@@ -143,6 +188,23 @@ impl Service {
     }
 }
 
+/// How long a request of this second waits, in seconds: what waits already, and below that the mean
+/// of a queue of random arrivals before several servers (Sakasegawa's approximation of M/M/c), which
+/// rises without bound as the replicas fill up; a second is as long as it is let grow within one.
+fn wait(moment: &Moment) -> f64 {
+    let Moment { rate, capacity, queue, running } = *moment;
+    if capacity <= 0.0 {
+        return if rate > 0.0 { 1.0 } else { 0.0 };
+    }
+    let (load, servers) = (rate / capacity, f64::from(running));
+    let full = queue / capacity;
+    if load >= 1.0 {
+        return full.max(1.0);
+    }
+    let random = load.powf((2.0 * (servers + 1.0)).sqrt() - 1.0) / (capacity * (1.0 - load));
+    random.min(1.0) + full
+}
+
 #[derive(Default)]
 struct Tally {
     outcome: Outcome,
@@ -176,10 +238,10 @@ impl Tally {
         self.outcome.acts += u64::from(second >= self.counts_from);
     }
 
-    fn second(&mut self, second: u64, slow: bool, ordered: bool, service: &Service) {
-        if second < self.counts_from {
-            return;
-        }
+    fn second(&mut self, second: u64, moment: &Moment, ordered: bool, service: &Service) {
+        let slow = moment.queue > 1e-9;
+        self.outcome.requests += moment.rate;
+        self.outcome.waited_secs += moment.rate * wait(moment);
         let count = service.alive() + service.draining.len() as u32;
         self.outcome.instance_secs += u64::from(count);
         self.outcome.peak = self.outcome.peak.max(count);
@@ -213,3 +275,6 @@ impl Tally {
         self.outcome
     }
 }
+
+#[cfg(test)]
+mod tests;

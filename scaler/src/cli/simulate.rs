@@ -6,7 +6,8 @@ use berth_scaler::policy::{Law, Policy, UTILISATION};
 use berth_scaler::simulate::law::{Law as Play, peers};
 use berth_scaler::simulate::load::{BUILT_IN, Load};
 use berth_scaler::simulate::ours::{Ours, default_policy};
-use berth_scaler::simulate::{Setup, bench, play, report};
+use berth_scaler::simulate::plot::{self, Series};
+use berth_scaler::simulate::{Setup, bench, frontier, play, report, watch};
 use lexopt::prelude::*;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ A file has one number per line, the requests of each second, or lines of time,co
 spaced times; zcat FILE.gz | berth-scaler simulate - reads a compressed one.
 
   --policy FILE     play a [[policy]] of this file instead of the default law
+  --changed FILE    play a [[policy]] of this file too, to compare: what would have been different?
   --name NAME       which one, when there are several
   --interval SECS   seconds between its ticks (5)
   --capacity N      requests per second that one replica can serve (50; with --policy its target
@@ -33,6 +35,10 @@ spaced times; zcat FILE.gz | berth-scaler simulate - reads a compressed one.
   --from X, --to Y  only this part of the load, as fractions of its length (0, 1)
   --warm-up X       play this fraction of it first without counting (0)
   --headroom N      that of the default law (0.17)
+  --served          show all laws what was served instead of what was asked for, as the use of a
+                    processor is: it stops growing where the replicas are full
+  --frontier        instead: the default law at several headrooms, the HPA at several targets
+  --svg FILE        draw demand, capacity and what waits into this file (of the last load)
   --json            one JSON document per load
   --bench N         instead: the time of one tick over N policies of 10 containers each
 ";
@@ -51,6 +57,10 @@ struct Options {
     times: f32,
     part: (f64, f64),
     warm_up: f64,
+    changed: Option<PathBuf>,
+    served: bool,
+    frontier: bool,
+    svg: Option<PathBuf>,
     headroom: Option<f64>,
     json: bool,
 }
@@ -60,24 +70,57 @@ pub(super) fn run(args: lexopt::Parser) -> anyhow::Result<()> {
         return Ok(());
     };
     let policy = options.policy.as_deref().map(|file| read_policy(file, &options)).transpose()?;
-    let setup = setup(&options, policy.as_ref())?;
+    let changed = options.changed.as_deref().map(|file| read_policy(file, &options)).transpose()?;
+    let setup = setup(&options, policy.as_ref().or(changed.as_ref()))?;
     for name in &options.loads {
         let load = load(name)?.times(options.times).part(options.part.0, options.part.1);
-        let policy = policy.clone().unwrap_or_else(|| default_policy(&setup, options.headroom));
         let from = (load.secs() as f64 * options.warm_up) as u64;
-        let mut laws: Vec<Box<dyn Play>> = vec![Box::new(Ours::new(policy, options.interval))];
-        laws.extend(peers());
-        let played = |law: &mut Box<dyn Play>| {
-            (law.name().to_owned(), play(&setup, &load, law.as_mut(), from))
+        let rows = match options.frontier {
+            true => frontier::rows(&setup, &load, options.interval, from),
+            false => rows(&options, &setup, &load, [policy.as_ref(), changed.as_ref()], from)?,
         };
-        let rows: Vec<report::Row> = laws.iter_mut().map(played).collect();
         if options.json {
             println!("{}", report::json(&load.name, &setup, load.secs(), &rows));
+        } else if options.frontier {
+            println!("{}", report::frontier(&load.name, &setup, load.secs(), &rows));
         } else {
             println!("{}", report::table(&load.name, &setup, load.secs(), &rows));
         }
     }
     Ok(())
+}
+
+/// Our own policies, then the peers. What ours did is drawn if that is asked for.
+fn rows(
+    options: &Options,
+    setup: &Setup,
+    load: &Load,
+    [policy, changed]: [Option<&Policy>; 2],
+    from: u64,
+) -> anyhow::Result<Vec<report::Row>> {
+    let default = || default_policy(setup, options.headroom);
+    let mut ours = vec![policy.cloned().unwrap_or_else(default)];
+    if let Some(changed) = changed {
+        let name = format!("{}, changed", changed.name);
+        ours.push(Policy { name, ..changed.clone() });
+    }
+    let (mut rows, mut drawn) = (Vec::new(), Vec::new());
+    for policy in ours {
+        let mut law = Ours::new(policy, options.interval);
+        let mut moments = Vec::new();
+        let keep = options.svg.is_some();
+        let outcome = watch(setup, load, &mut law, from, |m| moments.extend(keep.then_some(m)));
+        rows.push((law.name().to_owned(), outcome));
+        drawn.push(Series { name: law.name().to_owned(), moments });
+    }
+    for mut law in peers() {
+        rows.push((law.name().to_owned(), play(setup, load, law.as_mut(), from)));
+    }
+    if let Some(file) = &options.svg {
+        std::fs::write(file, plot::svg(&load.name, &drawn))
+            .with_context(|| file.display().to_string())?;
+    }
+    Ok(rows)
 }
 
 /// `None` when the arguments asked for something else, which is done.
@@ -96,6 +139,10 @@ fn parse(mut args: lexopt::Parser) -> anyhow::Result<Option<Options>> {
         times: 1.0,
         part: (0.0, 1.0),
         warm_up: 0.0,
+        changed: None,
+        served: false,
+        frontier: false,
+        svg: None,
         headroom: None,
         json: false,
     };
@@ -123,6 +170,10 @@ fn parse(mut args: lexopt::Parser) -> anyhow::Result<Option<Options>> {
             Long("to") => o.part.1 = args.value()?.parse_with(fraction)?,
             Long("warm-up") => o.warm_up = args.value()?.parse_with(fraction)?,
             Long("headroom") => o.headroom = Some(args.value()?.parse_with(at_least_zero)?),
+            Long("changed") => o.changed = Some(args.value()?.into()),
+            Long("served") => o.served = true,
+            Long("frontier") => o.frontier = true,
+            Long("svg") => o.svg = Some(args.value()?.into()),
             Long("json") => o.json = true,
             Value(load) => o.loads.push(load.string()?),
             other => return Err(other.unexpected().into()),
@@ -199,7 +250,8 @@ fn setup(options: &Options, policy: Option<&Policy>) -> anyhow::Result<Setup> {
     if min > max {
         bail!("--min {min} is above --max {max}");
     }
-    Ok(Setup { capacity, target, start: options.start, drain: options.drain, min, max })
+    let (start, drain, served) = (options.start, options.drain, options.served);
+    Ok(Setup { capacity, target, start, drain, min, max, served })
 }
 
 fn load(name: &str) -> anyhow::Result<Load> {

@@ -10,6 +10,12 @@ const NOISE: f64 = 1.5;
 /// Seconds within which what will be waiting is to be worked off.
 const CATCH_UP: f64 = 5.0;
 
+/// From this share of the capacity on an average says no more than that all are full: how much is
+/// asked for is not seen.
+const FULL: f64 = 0.95;
+/// How much more there may be then.
+const UNSEEN: f64 = 0.5;
+
 /// A reading and what it is held against.
 pub(super) struct Seen<'a> {
     /// The reading, and when it was true.
@@ -56,6 +62,8 @@ pub(super) enum Room {
     Noise(f64),
     /// More than that, to work off what will be waiting: how much, and by what share more.
     Queue(f64, f64),
+    /// More than that, since all are full and more may be asked for than is seen.
+    Unseen,
 }
 
 /// Replicas that a reading needs, with fraction, and how it is come to. A `look_ahead` of zero takes
@@ -92,7 +100,11 @@ pub(super) fn need(
     let noise = NOISE * trend.deviation;
     let waiting = waiting(trend, law, ahead, seen);
     let surge = (waiting / CATCH_UP).min(law.surge * ahead);
-    let (more, room) = if surge > share.max(noise) {
+    let full = law.value == ValueOf::Average && seen.value >= FULL * law.capacity;
+    let unseen = if full { UNSEEN * ahead } else { 0.0 };
+    let (more, room) = if unseen > surge.max(share).max(noise) {
+        (unseen, Room::Unseen)
+    } else if surge > share.max(noise) {
         (surge, Room::Queue(waiting, surge / ahead))
     } else if noise > share {
         (noise, Room::Noise(trend.deviation))

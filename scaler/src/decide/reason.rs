@@ -115,6 +115,9 @@ impl Reason<'_> {
                 let by = Short(by);
                 write!(f, "; with room for its noise of ±{by} that needs {need} of {capacity} each")
             }
+            Room::Unseen => {
+                write!(f, "; all are full, so more may be asked for: {need} of {capacity} each")
+            }
             Room::Queue(waiting, share) => {
                 let (waiting, more) = (Short(waiting.round()), Short((share * 100.0).round()));
                 write!(

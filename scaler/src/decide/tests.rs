@@ -9,6 +9,7 @@ use std::time::Duration;
 mod alerts;
 mod pace;
 mod properties;
+mod replays;
 mod schedule;
 
 /// A service whose replicas do at once what is decided.

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
-use serde_json::json;
 use tracing::warn;
 
-use crate::decide::{Decision, Limited};
+use crate::decide::{Decision, Inputs, Limited};
 use crate::history::History;
 use crate::observation::Observation;
 use crate::policy::Policy;
@@ -68,7 +67,7 @@ impl Holds {
             reason: decision.reason.clone(),
             outcome: Outcome::Held,
             epoch: lease.epoch,
-            inputs: inputs(seen, before),
+            inputs: Inputs::written(policy, seen, before),
             ..Entry::new(decision.at, &policy.name, &policy.service, "hold")
         };
         let (row, last, written) = (entry.id, decision.at, decision.at);
@@ -98,9 +97,4 @@ impl Holds {
             hold.written = hold.last;
         }
     }
-}
-
-/// What a decision went by, so that it can be made again from the row.
-pub(super) fn inputs(seen: &Observation, before: &History) -> Option<String> {
-    serde_json::to_string(&json!({ "observation": seen, "history": before })).ok()
 }

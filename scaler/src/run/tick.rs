@@ -15,7 +15,7 @@ use super::policies;
 use crate::clock::now;
 use crate::config::Config;
 use crate::crash;
-use crate::decide::{Decision, HintOutcome, Move, decide};
+use crate::decide::{Decision, HintOutcome, Inputs, Move, decide};
 use crate::executor::plan::{Plan, Surroundings, another_way, plan};
 use crate::executor::{Executor, Sight};
 use crate::history::History;
@@ -485,7 +485,7 @@ fn entries(
     before: &History,
     lease: &Lease,
 ) -> Vec<Entry> {
-    let inputs = super::hold::inputs(seen, before);
+    let inputs = Inputs::written(policy, seen, before);
     plan.steps
         .iter()
         .map(|step| Entry {

@@ -1,5 +1,6 @@
 //! The table.
 
+use super::frontier::is_beaten;
 use super::{Outcome, Setup};
 use serde_json::json;
 use std::fmt::Write;
@@ -20,8 +21,8 @@ pub fn table(title: &str, setup: &Setup, secs: u64, rows: &[Row]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(12);
     let _ = writeln!(
         out,
-        "  {:width$}  {:>8}  {:>10}  {:>9}  {:>7}  {:>9}  {:>5}  against it we are",
-        "", "slow s", "instance-h", "reversals", "react s", "longest s", "peak"
+        "  {:width$}  {:>8}  {:>10}  {:>9}  {:>7}  {:>7}  {:>9}  {:>5}  against it we are",
+        "", "slow s", "instance-h", "reversals", "wait ms", "react s", "longest s", "peak"
     );
     let ours = rows.first().map(|(_, o)| o);
     for (n, (name, o)) in rows.iter().enumerate() {
@@ -30,15 +31,49 @@ pub fn table(title: &str, setup: &Setup, secs: u64, rows: &[Row]) -> String {
             _ => "",
         };
         let line = format!(
-            "  {name:width$}  {:>8}  {:>10.1}  {:>9}  {:>7.1}  {:>9}  {:>5}  {verdict}",
+            "  {name:width$}  {:>8}  {:>10.1}  {:>9}  {:>7.1}  {:>7.1}  {:>9}  {:>5}  {verdict}",
             o.slow_secs,
             hours_of(o),
             o.reversals,
+            o.mean_wait_secs() * 1000.0,
             o.react_secs,
             o.longest_spell_secs,
             o.peak,
         );
         let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+/// The frontier for people: what each setting costs, the cheapest first.
+pub fn frontier(title: &str, setup: &Setup, secs: u64, rows: &[Row]) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "{title}: {:.1} h, {} requests/s per replica at most, {} meant; start {} s, drain {} s",
+        secs as f64 / 3600.0,
+        setup.capacity,
+        setup.target,
+        setup.start,
+        setup.drain
+    );
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let _ = writeln!(
+        out,
+        "  {:width$}  {:>10}  {:>8}  {:>7}  {:>9}",
+        "", "instance-h", "slow s", "wait ms", "reversals"
+    );
+    for (name, o) in rows {
+        let beaten = if is_beaten(o, rows) { "" } else { "  none is faster and as cheap" };
+        let _ = writeln!(
+            out,
+            "  {name:width$}  {:>10.1}  {:>8}  {:>7.1}  {:>9}{beaten}",
+            hours_of(o),
+            o.slow_secs,
+            o.mean_wait_secs() * 1000.0,
+            o.reversals,
+        );
     }
     out
 }
@@ -74,6 +109,7 @@ pub fn json(title: &str, setup: &Setup, secs: u64, rows: &[Row]) -> serde_json::
             "instance_hours": hours_of(o),
             "reversals": o.reversals,
             "acts": o.acts,
+            "mean_wait_milliseconds": o.mean_wait_secs() * 1000.0,
             "react_seconds": o.react_secs,
             "longest_spell_seconds": o.longest_spell_secs,
             "peak": o.peak,

@@ -249,6 +249,13 @@ impl Store {
         Ok(true)
     }
 
+    /// One row by its number.
+    pub async fn row(&self, id: i64) -> Result<Option<Entry>, sqlx::Error> {
+        let sql = format!("SELECT {COLUMNS} FROM container_autoscale_history WHERE id = ?");
+        let row = sqlx::query(AssertSqlSafe(sql)).bind(id).fetch_optional(&self.pool).await?;
+        row.as_ref().map(entry).transpose()
+    }
+
     /// The latest `limit` rows, of one policy or all, oldest first; without those that cannot be
     /// read.
     pub async fn history(

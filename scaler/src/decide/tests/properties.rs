@@ -44,7 +44,12 @@ fn law() -> impl Strategy<Value = Law> {
     let catch_up = Duration::from_secs(30);
     prop_oneof![
         Just(target(50.0)),
-        Just(Law::Target(Target::new(35.0, Duration::from_secs(20)))),
+        (5..300_u64).prop_map(|secs| Law::Target(Target::new(35.0, Duration::from_secs(secs)))),
+        Just(Law::Target(Target {
+            value: ValueOf::Average,
+            surge: 0.0,
+            ..Target::new(35.0, Duration::from_secs(20))
+        })),
         Just(Law::Backlog { per_replica: 5.0, catch_up }),
         Just(Law::Steps(steps)),
     ]
