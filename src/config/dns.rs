@@ -8,7 +8,7 @@ use super::variables::{self as vars, Group};
 use crate::init;
 use crate::net::DnsName;
 use crate::net::target::Target;
-use crate::registers::dns::settings::{DnsConfig, NodeName};
+use crate::registers::dns::settings::{DnsConfig, NodeName, Whence};
 use crate::registers::dns::wire::key::Key;
 use crate::registers::dns::wire::name;
 
@@ -33,6 +33,11 @@ pub(super) fn settings(env: &mut Env, service_name: Option<&str>) -> Option<DnsC
     let ttl = env.value(&vars::DNS_TTL, TTL, ttl, 0);
     let lease = env.value(&vars::DNS_LEASE, LEASE, lease, None);
     let haproxy = env.counts(Group::Haproxy);
+    let address = match (env.is_set(&vars::APP_ADDR), haproxy) {
+        (true, _) => Whence::Given,
+        (false, true) => Whence::Haproxy,
+        (false, false) => Whence::Facing,
+    };
     let node = node_name(env, zone.as_ref(), haproxy);
     let service = env.parsed(&vars::DNS_SRV, "_service._proto", name::service);
     if service.is_some() && node.is_none() {
@@ -59,7 +64,7 @@ pub(super) fn settings(env: &mut Env, service_name: Option<&str>) -> Option<DnsC
             "is too long to keep leases below it; DNS_LEASE=0 does without",
         );
     }
-    Some(DnsConfig { servers, port, zone, name, ttl, lease, node, srv, ptr, key, haproxy })
+    Some(DnsConfig { servers, port, zone, name, ttl, lease, node, srv, ptr, key, address })
 }
 
 fn warn_of_idle(env: &mut Env) {

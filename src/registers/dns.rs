@@ -4,6 +4,7 @@ mod claim;
 mod client;
 mod fault;
 mod lease;
+mod phase;
 mod registrar;
 pub mod settings;
 mod status;

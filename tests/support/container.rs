@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use berth::config::Config;
 use berth::log::{LogFormat, Logger};
 use berth::net::resolve::Resolver;
-use berth::registers::dns::settings::DnsConfig;
+use berth::registers::dns::settings::{DnsConfig, Whence};
 use berth::registers::{Channels, Desired, Identity, Report, Standing, Want};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -41,6 +41,8 @@ impl Container {
         resolver: Resolver,
     ) -> Self {
         let addr = addr.map(|addr| addr.parse::<IpAddr>().unwrap());
+        let address = if addr.is_some() { Whence::Given } else { config.address };
+        let config = DnsConfig { address, ..config };
         let (identity, _) = watch::channel(Identity { addr, port, slot: None });
         let (want, want_receiver) = watch::channel(Want { desired: Desired::Absent, epoch: 0 });
         let (sender, reports) = mpsc::unbounded_channel();

@@ -21,8 +21,10 @@ pub(super) enum Fault {
     Tsig(SocketAddr, TsigFault),
     /// The server has the zone from elsewhere, or not at all.
     NotAuthoritative(SocketAddr, DnsName),
-    /// It says that it has made a change that it does not show.
-    Ignored(SocketAddr, DnsName),
+    /// It says that it has made a change at a name that it does not show; an alias may be there.
+    Ignored { server: SocketAddr, name: DnsName, alias: bool },
+    /// It finds, time and again, that the records at a name are not those that it shows.
+    Contested(SocketAddr, DnsName),
     /// The name has more records than a message holds, by TCP too.
     TooMany(DnsName),
     /// A name that cannot be used.
@@ -44,14 +46,24 @@ impl fmt::Display for Fault {
                 write!(f, "{server} answers for {name} from a cache or not at all")
             }
             Self::TooMany(name) => write!(f, "{name} has more records than a message holds"),
-            Self::Ignored(server, name) => {
+            Self::Ignored { server, name, .. } => {
                 write!(f, "{server} accepts the record of {name} and does not show it")
             }
+            Self::Contested(server, name) => write!(
+                f,
+                "{server} refuses to change {name}: time and again its records are others than those \
+                 that it shows"
+            ),
         }
     }
 }
 
 impl Fault {
+    /// Whether nobody has answered at all.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent(..) | Self::NoServer(_))
+    }
+
     /// What an operator should look at.
     pub(super) fn advice(&self) -> &'static str {
         match self {
@@ -67,7 +79,8 @@ impl Fault {
                 Rcode::REFUSED => {
                     "let the key (or this address) change these records: update-policy or \
                      allow-update of the zone, TXT below DNS_NAME included unless DNS_LEASE=0; BIND \
-                     also refuses a '_' in the owner of an address (check-names)"
+                     also refuses a '_' in the owner of an address (check-names), and everything \
+                     while the zone is frozen (rndc freeze, until rndc thaw)"
                 }
                 Rcode::NOTAUTH => "check DNS_ZONE, and that this server is its primary",
                 Rcode::NOTZONE => "a name is outside the zone: check DNS_ZONE and the names",
@@ -94,7 +107,14 @@ impl Fault {
                 _ => "compare the key with the server's",
             },
             Self::NotAuthoritative(..) => "DNS_SERVER must be the zone's primary, not a resolver",
-            Self::Ignored(..) => "is there a CNAME at that name? It allows no other record",
+            Self::Ignored { alias: true, .. } => {
+                "there is a CNAME at that name, which allows no other record: remove it, or choose \
+                 another name"
+            }
+            Self::Ignored { .. } | Self::Contested(..) => {
+                "DNS_SERVER must be the zone's primary alone: does a secondary, another view or a \
+                 load balancer answer there, or does somebody else write the same records?"
+            }
             Self::TooMany(_) => {
                 "remove records: nobody who asks for so many gets an answer (some 4000 addresses fit)"
             }

@@ -7,9 +7,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::wire::name::DnsName;
 use super::wire::update::{Data, Rr};
@@ -136,6 +134,11 @@ pub(super) fn ptrs<'a>(texts: impl Iterator<Item = &'a Vec<u8>>) -> impl Iterato
 /// What stands beside the address at a node's name: who holds it.
 pub(super) fn holder_text(addr: IpAddr, mark: Mark) -> Vec<u8> {
     format!("{MAGIC} holder={addr} {mark}").into_bytes()
+}
+
+/// Whether a text is Berth's, of whatever version.
+pub(super) fn is_ours(text: &[u8]) -> bool {
+    text.strip_prefix(MAGIC.as_bytes()).is_some_and(|rest| rest.starts_with(b" "))
 }
 
 /// The address in such a text.

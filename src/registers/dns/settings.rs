@@ -33,8 +33,19 @@ pub struct DnsConfig {
     pub ptr: bool,
     /// Key that signs every message.
     pub key: Option<Key>,
-    /// Whether HAProxy will tell this container its address.
-    pub haproxy: bool,
+    /// Where this container's address comes from.
+    pub address: Whence,
+}
+
+/// Who knows the address of this container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// The user, who has set `APP_ADDR`.
+    Given,
+    /// HAProxy, which sees it.
+    Haproxy,
+    /// Nobody: it is the one that faces the DNS server at the time.
+    Facing,
 }
 
 /// The name of a node, in which the slot may still be open.

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::registers::dns::DnsName;
 use crate::registers::dns::claim::Claim;
 use crate::registers::dns::fault::Fault;
+use crate::registers::dns::phase::News;
 
 /// What was last said.
 #[derive(Debug)]
@@ -62,27 +63,38 @@ impl Notices {
         self.extra_trouble = fault;
     }
 
-    pub(super) fn registered(&mut self, claim: &Claim) {
+    pub(super) fn tell(&mut self, news: News) {
+        match news {
+            News::In(claim) => self.registered(&claim),
+            News::Left(claim) => self.left(&claim),
+            News::NodeHeld(name) => self.node_held(&name),
+            News::NodeTaken { name, holder } => self.node_taken(&name, holder),
+            // The registrar asks why before it says so.
+            News::NotShown(_) => {}
+        }
+    }
+
+    fn registered(&mut self, claim: &Claim) {
         if self.registered.replace(claim.addr) != Some(claim.addr) {
             let (name, addr) = (&claim.shared, claim.addr);
             info!(register = %self.register, %name, %addr, "in DNS");
         }
     }
 
-    pub(super) fn left(&mut self, claim: &Claim) {
+    fn left(&mut self, claim: &Claim) {
         let (name, addr) = (&claim.shared, claim.addr);
         info!(register = %self.register, %name, %addr, "out of DNS");
         self.registered = None;
         self.node = None;
     }
 
-    pub(super) fn node_held(&mut self, name: &DnsName) {
+    fn node_held(&mut self, name: &DnsName) {
         if self.changes(Node::Held(name.clone())) {
             info!(register = %self.register, %name, "this container alone holds the name");
         }
     }
 
-    pub(super) fn node_taken(&mut self, name: &DnsName, holder: Option<IpAddr>) {
+    fn node_taken(&mut self, name: &DnsName, holder: Option<IpAddr>) {
         if self.changes(Node::Taken(name.clone(), holder)) {
             let holder = holder.map_or_else(
                 || "records that are not Berth's".to_owned(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use domain::base::iana::{Class, Opcode, Rtype};
 use domain::base::{Message, MessageBuilder, ToName, Ttl, UnknownRecordData};
-use domain::rdata::{A, Aaaa, Ptr, Soa, Srv, Txt};
+use domain::rdata::{A, Aaaa, Cname, Ptr, Soa, Srv, Txt};
 
 use super::name::DnsName;
 use super::tsig::Request;
@@ -20,6 +20,8 @@ pub(crate) enum Data {
     Addr(IpAddr),
     /// PTR.
     Ptr(DnsName),
+    /// CNAME.
+    Alias(DnsName),
     /// SRV with priority and weight 0.
     Srv { port: u16, target: DnsName },
     /// TXT, its strings joined.
@@ -33,6 +35,7 @@ impl Data {
         match self {
             Self::Addr(addr) => addr_type(*addr),
             Self::Ptr(_) => Rtype::PTR,
+            Self::Alias(_) => Rtype::CNAME,
             Self::Srv { .. } => Rtype::SRV,
             Self::Txt(_) => Rtype::TXT,
             Self::Soa(_) => Rtype::SOA,
@@ -50,7 +53,7 @@ impl Data {
         match self {
             Self::Addr(IpAddr::V4(addr)) => addr.octets().to_vec(),
             Self::Addr(IpAddr::V6(addr)) => addr.octets().to_vec(),
-            Self::Ptr(name) | Self::Soa(name) => name.as_slice().to_vec(),
+            Self::Ptr(name) | Self::Alias(name) | Self::Soa(name) => name.as_slice().to_vec(),
             Self::Srv { port, target } => {
                 [&[0; 4][..], &port.to_be_bytes(), target.as_slice()].concat()
             }
@@ -66,7 +69,7 @@ impl fmt::Display for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Addr(addr) => addr.fmt(f),
-            Self::Ptr(name) | Self::Soa(name) => name.fmt(f),
+            Self::Ptr(name) | Self::Alias(name) | Self::Soa(name) => name.fmt(f),
             Self::Srv { port, target } => write!(f, "0 0 {port} {target}"),
             Self::Txt(text) => write!(f, "\"{}\"", text.escape_ascii()),
         }
@@ -205,6 +208,7 @@ fn data(record: &domain::base::ParsedRecord<'_, [u8]>) -> Option<Data> {
         Rtype::A => Data::Addr(record.to_record::<A>().ok()??.data().addr().into()),
         Rtype::AAAA => Data::Addr(record.to_record::<Aaaa>().ok()??.data().addr().into()),
         Rtype::PTR => Data::Ptr(record.to_record::<Ptr<_>>().ok()??.data().ptrdname().to_vec()),
+        Rtype::CNAME => Data::Alias(record.to_record::<Cname<_>>().ok()??.data().cname().to_vec()),
         Rtype::SRV => {
             let srv = record.to_record::<Srv<_>>().ok()??;
             Data::Srv { port: srv.data().port(), target: srv.data().target().to_vec() }
@@ -237,6 +241,7 @@ mod tests {
             Data::Addr([10, 0, 0, 5].into()),
             Data::Addr("2001:db8::5".parse().unwrap()),
             Data::Ptr(name("node3.example.com")),
+            Data::Alias(name("node3.example.com")),
             Data::Srv { port: 8080, target: name("node3.example.com") },
             Data::Txt(vec![b'x'; 300]),
         ] {
@@ -257,6 +262,7 @@ mod tests {
         assert_eq!(read(Rtype::A), [(30, Data::Addr([10, 0, 0, 5].into()))]);
         assert_eq!(read(Rtype::AAAA).len(), 1);
         assert_eq!(read(Rtype::PTR), [(30, Data::Ptr(name("node3.example.com")))]);
+        assert_eq!(read(Rtype::CNAME), [(30, Data::Alias(name("node3.example.com")))]);
         let srv = Data::Srv { port: 8080, target: name("node3.example.com") };
         assert_eq!(read(Rtype::SRV), [(30, srv)]);
         assert_eq!(read(Rtype::TXT), [(30, Data::Txt(vec![b'x'; 300]))]);
