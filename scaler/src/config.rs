@@ -158,6 +158,9 @@ pub struct HaProxy {
     pub servers: Vec<String>,
     /// `tls_ca`, `tls_cert`, `tls_key`.
     pub tls: Option<ClientTls>,
+    /// `settle`: a process that is younger than this may scale out and not in, since the one before
+    /// it may still have sessions.
+    pub settle: Duration,
 }
 
 /// `[[prometheus]]` and `[[http]]`.
@@ -167,12 +170,29 @@ pub struct HttpSource {
     pub name: String,
     /// `url`: of the server, or of the document; without the user, who is a secret.
     pub url: String,
+    /// `parameters`, such as `dedup=true`: added to the URL's query.
+    pub parameters: Vec<(String, String)>,
     /// `user:password` of the URL, sent as `Authorization: Basic …`.
     pub user: Option<Secret>,
     /// `token`: sent as `Authorization: Bearer …`.
     pub token: Option<Secret>,
     /// `tls_ca`, `tls_cert`, `tls_key`; without `tls_ca` the public roots are trusted.
     pub tls: Option<ClientTls>,
+}
+
+impl HttpSource {
+    /// Its URL with `path` added, its own query and its parameters.
+    pub fn url_with(&self, path: &str) -> String {
+        let url = self.url.split_once('#').map_or(self.url.as_str(), |(url, _)| url);
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let base = if path.is_empty() { base } else { base.trim_end_matches('/') };
+        let own = Some(query.to_owned()).filter(|query| !query.is_empty());
+        let encode = crate::http::percent_encoded;
+        let given = self.parameters.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v)));
+        let query = own.into_iter().chain(given).collect::<Vec<_>>().join("&");
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{base}{path}{mark}{query}")
+    }
 }
 
 /// `[[docker]]`.

@@ -148,6 +148,13 @@ pub enum Limited {
     },
     /// The policy is on a dry run.
     DryRun,
+    /// More than half of the replicas are unhealthy: that is no lack of replicas.
+    Unhealthy {
+        /// How many.
+        unhealthy: u32,
+        /// Of how many.
+        of: u32,
+    },
     /// Not every host could be asked: the replicas are not known.
     ReplicasUnknown,
 }
@@ -187,23 +194,34 @@ pub fn decide(
     let demand = demand::assess(policy, &seen.readings, replicas, &mut memory, now);
     let mut limited_by = Vec::new();
 
-    // What the metrics wish for, as replicas alive: unhealthy ones stay on top of the capacity.
-    let tracked = demand.want.map(|w| w.saturating_add(replicas.unhealthy));
-    let agreed = demand.blind.is_none();
+    // What the metrics wish for, as replicas alive: unhealthy ones stay on top of the capacity. When
+    // most of a service is unhealthy at once, more of the same would be as well.
+    let unhealthy = replicas.unhealthy;
+    let tracked = demand.want.map(|w| w.saturating_add(replaced(w, unhealthy, alive)));
+    let ill = unhealthy > alive / 2 && tracked.is_some();
+    let agreed = demand.blind.is_none() && !ill;
     let base = baseline(policy, &mut memory, &bounds, alive);
     let mut signal = tracked.or(base).unwrap_or(alive);
+    if ill {
+        signal = alive;
+        limited_by.push(Limited::Unhealthy { unhealthy, of: alive });
+    }
     if !agreed && signal <= alive {
         signal = alive;
         limited_by.extend(demand.blind());
     }
     let mut hints = Hints::sort(policy, &seen.hints, &bounds, alive, now);
-    let least = tracked.map(|_| demand.least + replicas.unhealthy);
+    if ill {
+        let why = Limited::Unhealthy { unhealthy, of: alive }.to_string();
+        hints.refuse(Direction::Down, alive, &HintOutcome::Pending(why));
+    }
+    let least = tracked.map(|_| demand.least.saturating_add(unhealthy));
     hints.agree(policy, &memory, &demand, least, alive, now);
     let ordered = hints.up_to.max(alive.saturating_add(lost));
     let wish = if ordered > alive { signal.max(ordered) } else { signal };
     let want = bounds.clip(wish, &mut limited_by);
     if agreed || want > alive {
-        let keep = demand.want.map_or(wish, |_| wish.max(demand.keep + replicas.unhealthy));
+        let keep = demand.want.map_or(wish, |_| wish.max(demand.keep.saturating_add(unhealthy)));
         memory.recommend(policy, (want, bounds.clamp(keep)), alive, now);
     }
 
@@ -239,6 +257,7 @@ pub fn decide(
         bounds,
         hints: &hints,
         lost,
+        unhealthy,
         alive,
         want,
         proposed,
@@ -257,6 +276,13 @@ pub fn decide(
         limited_by,
     };
     (decision, memory)
+}
+
+/// Unhealthy replicas in the place of which new ones are made, on top of `want`: half as many at
+/// most. Those that are there already are not stopped for it.
+fn replaced(want: u32, unhealthy: u32, alive: u32) -> u32 {
+    let most = want.div_ceil(2).max(alive.saturating_sub(want));
+    unhealthy.min(most)
 }
 
 /// The bounds at a moment, schedules included.

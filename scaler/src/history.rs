@@ -100,6 +100,8 @@ impl History {
         let horizon = now - keep.into_iter().max().unwrap_or_default();
         self.acts.iter_mut().for_each(|a| a.at = a.at.min(now));
         self.acts.retain(|a| a.at >= horizon);
+        self.trends.iter_mut().for_each(|t| t.at = t.at.min(now));
+        self.idle_at = self.idle_at.map(|at| at.min(now));
         self.trends.retain(|t| policy.metrics.iter().any(|m| m.name == t.metric));
     }
 

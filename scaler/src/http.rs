@@ -158,3 +158,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     words
 }
+
+/// Every byte that could mean something in a URL as `%XX`.
+pub fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}

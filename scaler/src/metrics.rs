@@ -1,12 +1,13 @@
 //! Where readings come from. A source answers all its questions of one tick together; what it
 //! cannot answer is [`Reading::Missing`] or [`Reading::Error`], never a zero.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::executor::docker::Hosts;
@@ -50,6 +51,8 @@ pub trait Source: Send {
 /// Every configured source by its name.
 pub struct Sources {
     named: HashMap<String, Box<dyn Source>>,
+    /// Those that could not answer at the last look.
+    failing: HashSet<String>,
 }
 
 impl Sources {
@@ -74,12 +77,12 @@ impl Sources {
         }
         let docker = docker::DockerStats::new(hosts.clone(), patience);
         named.insert("docker".to_owned(), Box::new(docker));
-        Ok(Self { named })
+        Ok(Self::from_named(named))
     }
 
     /// Sources of one's own making.
     pub fn from_named(named: HashMap<String, Box<dyn Source>>) -> Self {
-        Self { named }
+        Self { named, failing: HashSet::new() }
     }
 
     /// One reading for each question, in their order; all sources are asked at once.
@@ -93,12 +96,13 @@ impl Sources {
         let mut readings = vec![Reading::Missing; questions.len()];
         let asked = self.named.iter_mut().filter_map(|(name, source)| {
             let (places, asked) = by_source.get(name.as_str())?;
-            Some(async move { (places, source.read(asked, now).await) })
+            Some(async move { (name, places, source.read(asked, now).await) })
         });
-        for (places, answers) in join_all(asked).await {
+        for (name, places, answers) in join_all(asked).await {
+            told(&mut self.failing, name, &answers);
             for (at, answer) in places.iter().zip(answers) {
                 readings[*at] = match answer {
-                    Reading::Value { v, .. } if !v.is_finite() => {
+                    Reading::Value { v, .. } | Reading::AtLeast { v, .. } if !v.is_finite() => {
                         Reading::Error(format!("{v} is no number to go by"))
                     }
                     answer => answer,
@@ -115,6 +119,21 @@ impl Sources {
             *sessions.entry(ip).or_default() += n;
         }
         sessions
+    }
+}
+
+/// Says once that a source can be read no more, and once that it can again.
+fn told(failing: &mut HashSet<String>, source: &str, answers: &[Reading]) {
+    let why = answers.iter().find_map(|answer| match answer {
+        Reading::Error(why) => Some(why),
+        _ => None,
+    });
+    match why {
+        Some(why) if failing.insert(source.to_owned()) => {
+            warn!(source, why, "cannot be read: nothing is stopped meanwhile");
+        }
+        None if failing.remove(source) => info!(source, "can be read again"),
+        _ => {}
     }
 }
 

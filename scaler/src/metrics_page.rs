@@ -204,7 +204,9 @@ impl Page {
         for (metric, reading) in policy.metrics.iter().zip(&seen.readings) {
             let labels = of("metric", &metric.name);
             match reading {
-                Reading::Value { v, .. } => drop(self.reading.get_or_create(&labels).set(*v)),
+                Reading::Value { v, .. } | Reading::AtLeast { v, .. } => {
+                    self.reading.get_or_create(&labels).set(*v);
+                }
                 _ => {
                     // A value that is not known is not shown.
                     self.reading.remove(&labels);

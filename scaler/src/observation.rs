@@ -15,6 +15,16 @@ pub enum Reading {
         /// When the source measured it, or when it was read if the source does not say.
         at: Timestamp,
     },
+    /// A number that may be too low, since a part of what it counts is hidden: more may be started
+    /// for it, and nothing stopped.
+    AtLeast {
+        /// The value in the metric's own unit.
+        v: f64,
+        /// As of a [`Reading::Value`].
+        at: Timestamp,
+        /// What is hidden, in words that go on from "may be more: ".
+        why: String,
+    },
     /// The source answered with something too old.
     Stale,
     /// The source answered that there is nothing: no such series, no such backend.

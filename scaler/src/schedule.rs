@@ -27,6 +27,10 @@ impl Schedule {
     pub fn new(cron: &str, zone: &str, duration: Duration) -> Result<Self, ScheduleError> {
         let cron = Cron::from_str(cron).map_err(|e| ScheduleError::Cron(e.to_string()))?;
         let zone = TimeZone::get(zone).map_err(|e| ScheduleError::TimeZone(e.to_string()))?;
+        // Looking for a day that never comes would take its time at every look.
+        let start = jiff::Timestamp::UNIX_EPOCH.to_zoned(zone.clone());
+        cron.find_next_occurrence(&start, false)
+            .map_err(|_| ScheduleError::Cron("it never comes".to_owned()))?;
         Ok(Self { cron, zone, duration, min: None, max: None })
     }
 

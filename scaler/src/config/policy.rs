@@ -313,11 +313,14 @@ fn query(f: &Fields<'_>, sources: &Sources) -> Option<Query> {
 }
 
 fn json_pointer(v: Value<'_>) -> Result<String, String> {
-    let text = v.text()?;
-    if text.starts_with('/') {
+    let text = v.text_or_empty()?;
+    if text.is_empty() || text.starts_with('/') {
         Ok(text)
     } else {
-        Err(format!("expected a JSON pointer, which starts with /, not {text:?}"))
+        Err(format!(
+            "expected a JSON pointer, which starts with /, or nothing for the whole document, \
+             not {text:?}"
+        ))
     }
 }
 

@@ -2,6 +2,7 @@
 //! into structs would stop at the first.
 
 use super::ConfigError;
+use crate::http::percent_encoded;
 use crate::policy::{LONGEST_NAME, MOST_REPLICAS, check_container_name};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -105,6 +106,14 @@ impl<'a> Value<'a> {
                 _ if s.trim().is_empty() => Err("must not be empty".to_owned()),
                 _ => Err(format!("must not be empty: there is nothing in {}", s.trim())),
             },
+            _ => self.unlike("a string"),
+        }
+    }
+
+    /// A string, with the environment's values put in.
+    pub(super) fn text_or_empty(self) -> Result<String, String> {
+        match self.value {
+            DeValue::String(s) => self.doc.expand(s),
             _ => self.unlike("a string"),
         }
     }
@@ -218,17 +227,6 @@ impl<'a> Value<'a> {
             None => each(self).map(|one| vec![one]),
         }
     }
-}
-
-/// Every byte that could mean something in a URL as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 fn article(noun: &str) -> &'static str {

@@ -206,7 +206,8 @@ fn haproxy(f: &Fields<'_>) -> Option<HaProxy> {
         if list.is_empty() { Err("must not be empty".to_owned()) } else { Ok(list) }
     });
     let tls = client_tls(f);
-    Some(HaProxy { name: name?, servers: servers?, tls })
+    let settle = f.opt("settle", |v| v.duration()).unwrap_or(Duration::from_secs(300));
+    Some(HaProxy { name: name?, servers: servers?, tls, settle })
 }
 
 fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
@@ -217,7 +218,15 @@ fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
     if user.is_some() && token.is_some() {
         f.error("token", "is one way to log in, the user in the url another: give one of them");
     }
-    Some(HttpSource { name: name?, url, user, token, tls })
+    let pair = |v: Value<'_>| {
+        let text = v.text()?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("expected NAME=VALUE, such as \"dedup=true\", not {text:?}"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    let parameters = f.opt("parameters", |v| v.list(pair)).unwrap_or_default();
+    Some(HttpSource { name: name?, url, parameters, user, token, tls })
 }
 
 /// A URL that may be shown and kept, and `user:password` that stood in it.

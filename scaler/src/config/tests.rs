@@ -218,6 +218,12 @@ fn refuses_what_cannot_be_meant() {
         ),
         (
             with(
+                "[[policy.schedule]]\ncron = '0 0 30 2 *'\ntime_zone = 'UTC'\nduration = '1h'\nmin = 1",
+            ),
+            "line 6: policy[p].schedule[1].cron: it never comes",
+        ),
+        (
+            with(
                 "[[policy.schedule]]\ncron = '0 8 * * *'\ntime_zone = 'Mars/X'\nduration = '1h'\nmin = 1",
             ),
             "line 7: policy[p].schedule[1].time_zone: ",

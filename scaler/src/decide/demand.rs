@@ -76,10 +76,17 @@ pub(super) fn assess<'a>(
                 continue;
             }
         };
+        let hidden = match readings.get(i) {
+            Some(Reading::AtLeast { why, .. }) => Some(format!("may be more: {why}")),
+            _ => None,
+        };
+        let whole = hidden.is_none();
+        blind = blind.or(hidden.map(|why| (metric, why)));
         let this = Driver { metric, value, forecast: None, need: 0.0 };
         match &metric.law {
             Law::Target(law) => {
-                let seen = Seen { value, at, now, running: replicas.running, pending: &pending };
+                let running = replicas.running;
+                let seen = Seen { value, whole, at, now, running, pending: &pending };
                 let (need, forecast) = forecast::need(law, &metric.name, &seen, &mut memory.trends);
                 if driver.is_none_or(|d| need > d.need) {
                     driver = Some(Driver { forecast, need, ..this });
@@ -171,7 +178,7 @@ fn valid(
     now: Timestamp,
 ) -> Result<(f64, Timestamp), String> {
     match reading {
-        Some(&Reading::Value { v, at }) => {
+        Some(&(Reading::Value { v, at } | Reading::AtLeast { v, at, .. })) => {
             let average = matches!(metric.law, Law::Target(Target { value: ValueOf::Average, .. }));
             if !(0.0..=MOST).contains(&v) {
                 Err(format!("reads {v:?}, which is no amount"))

@@ -20,6 +20,8 @@ const UNSEEN: f64 = 0.5;
 pub(super) struct Seen<'a> {
     /// The reading, and when it was true.
     pub(super) value: f64,
+    /// Whether nothing of it is hidden.
+    pub(super) whole: bool,
     pub(super) at: Timestamp,
     pub(super) now: Timestamp,
     /// Replicas that serve.
@@ -80,7 +82,8 @@ pub(super) fn need(
         ValueOf::Average => seen.value * running,
     };
     let idle = seen.value <= law.activation;
-    if law.look_ahead.is_zero() {
+    // A part is no level: the whole would look like a jump afterwards.
+    if law.look_ahead.is_zero() || !seen.whole {
         let need = total * (1.0 + law.headroom) / law.capacity;
         return (if idle { 0.0 } else { need }, None);
     }

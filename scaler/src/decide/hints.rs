@@ -124,7 +124,8 @@ impl<'a> Hints<'a> {
         self.refuse(Direction::Down, alive, &outcome);
     }
 
-    fn refuse(&mut self, way: Direction, alive: u32, outcome: &HintOutcome) {
+    /// None of those that go this way is acted upon.
+    pub(super) fn refuse(&mut self, way: Direction, alive: u32, outcome: &HintOutcome) {
         match way {
             Direction::Up => self.up_to = alive,
             Direction::Down => self.down_to = alive,

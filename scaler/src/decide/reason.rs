@@ -14,6 +14,7 @@ pub(super) struct Reason<'a> {
     pub(super) bounds: Bounds,
     pub(super) hints: &'a Hints<'a>,
     pub(super) lost: u32,
+    pub(super) unhealthy: u32,
     pub(super) alive: u32,
     pub(super) want: u32,
     pub(super) proposed: u32,
@@ -36,6 +37,9 @@ impl fmt::Display for Reason<'_> {
             write!(f, "hold {alive}: ")?;
         }
         self.cause(f)?;
+        if self.unhealthy > 0 {
+            write!(f, "; {} unhealthy, which carry nothing", self.unhealthy)?;
+        }
         for limit in self.limited_by {
             write!(f, "; {limit}")?;
         }
@@ -172,6 +176,9 @@ impl fmt::Display for Limited {
             }
             Limited::Paused { direction } => write!(f, "scaling {} is paused", way(*direction)),
             Limited::DryRun => f.write_str("dry run"),
+            Limited::Unhealthy { unhealthy, of } => {
+                write!(f, "{unhealthy} of {of} are unhealthy, which more of them would not mend")
+            }
             Limited::ReplicasUnknown => {
                 f.write_str("not every host could be asked what runs there")
             }

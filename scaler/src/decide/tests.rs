@@ -59,6 +59,12 @@ impl World {
         self.decide(values.iter().map(|&v| Reading::Value { v, at }).collect())
     }
 
+    /// One tick with a reading that may be more.
+    fn part(&mut self, v: f64) -> Decision {
+        let why = "a process is young".to_owned();
+        self.decide(vec![Reading::AtLeast { v, at: self.now, why }])
+    }
+
     fn says(&mut self, values: &[f64], expected: &str) {
         let said = self.tick(values).reason;
         assert_eq!(said, expected, "at {}", self.now);
@@ -329,6 +335,62 @@ fn replaces_unhealthy_replicas_within_the_maximum() {
     assert_eq!(w.tick(&[230.0]).to, 7);
     w.replicas = Some(Replicas { running: 7, unhealthy: 3, ..Replicas::default() });
     assert_eq!(w.wait(5).tick(&[500.0]).action, Move::Hold);
+}
+
+#[test]
+fn when_more_than_half_is_unhealthy_it_is_no_lack_of_replicas() {
+    let mut w = World::new(sessions(), 0);
+    let of = |running, unhealthy| Some(Replicas { running, unhealthy, ..Replicas::default() });
+    w.replicas = of(2, 2);
+    w.says(
+        &[110.0],
+        "scale out 4 → 5: sessions is 110, which needs 2.2 of 50 each; \
+         2 unhealthy, which carry nothing",
+    );
+    w.replicas = of(2, 3);
+    for _ in 0..20 {
+        let said = w.wait(30).tick(&[500.0]);
+        assert_eq!((said.action, said.want), (Move::Hold, 5), "{}", said.reason);
+        assert!(said.reason.ends_with("3 of 5 are unhealthy, which more of them would not mend"));
+    }
+    w.replicas = of(2, 3);
+    w.wait(5).alert("down", Action::ScaleDown);
+    let said = w.tick(&[0.0]);
+    assert!(matches!(said.hints[0].1, HintOutcome::Pending(_)), "{said:?}");
+    w.replicas = of(0, 1);
+    assert_eq!(w.wait(5).tick(&[500.0]).action, Move::Hold, "not even a single one");
+    w.replicas = of(3, 2);
+    assert_eq!(w.wait(5).tick(&[150.0]).to, 5, "what is replaced already is not replaced again");
+}
+
+#[test]
+fn a_number_that_may_be_too_low_starts_more_and_stops_nothing() {
+    let mut w = World::new(sessions(), 4);
+    w.says(&[190.0], "hold 4: sessions is 190, which needs 3.8 of 50 each");
+    for _ in 0..30 {
+        let said = w.wait(20).part(0.0);
+        assert_eq!(said.action, Move::Hold, "{}", said.reason);
+        assert!(said.reason.contains("sessions may be more: a process is young"), "{said:?}");
+    }
+    w.wait(5).alert("down", Action::ScaleDown);
+    let said = w.part(0.0);
+    assert!(matches!(said.hints[0].1, HintOutcome::Pending(_)), "{said:?}");
+    let said = w.wait(5).part(300.0);
+    assert_eq!(said.to, 7, "{}", said.reason);
+}
+
+#[test]
+fn the_end_of_a_part_is_no_jump() {
+    let mut policy = sessions();
+    policy.metrics =
+        vec![metric("sessions", Law::Target(Target::new(50.0, Duration::from_secs(20))))];
+    let mut w = World::new(policy, 6);
+    for _ in 0..20 {
+        w.wait(5).tick(&[150.0]);
+    }
+    w.wait(5).part(0.0);
+    let said = w.wait(5).tick(&[150.0]);
+    assert!(said.to <= said.from, "{}", said.reason);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! CPU and memory of a service's containers by the Docker API.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::StatsOptionsBuilder;
@@ -25,7 +25,7 @@ pub struct DockerStats {
     hosts: Hosts,
     patience: Duration,
     /// CPU nanoseconds used by each container at the last look.
-    used: HashMap<String, (u64, Timestamp)>,
+    used: HashMap<String, (u64, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,11 +71,13 @@ impl Source for DockerStats {
             let asked: Vec<_> = members.into_iter().map(|member| self.usage(member)).collect();
             let usages: HashMap<&str, Result<Usage, String>> =
                 futures_util::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
-            let answers = questions.iter().map(|q| answer(q, &usages, &self.used, now)).collect();
+            let looked = Instant::now();
+            let answers =
+                questions.iter().map(|q| answer(q, &usages, &self.used, now, looked)).collect();
             self.used = usages
                 .iter()
                 .filter_map(|(id, usage)| Some((id, usage.as_ref().ok()?.cpu_nanos?)))
-                .map(|(id, nanos)| ((*id).to_owned(), (nanos, now)))
+                .map(|(id, nanos)| ((*id).to_owned(), (nanos, looked)))
                 .collect();
             answers
         })
@@ -85,8 +87,9 @@ impl Source for DockerStats {
 fn answer(
     question: &Question<'_>,
     usages: &HashMap<&str, Result<Usage, String>>,
-    before: &HashMap<String, (u64, Timestamp)>,
+    before: &HashMap<String, (u64, Instant)>,
     now: Timestamp,
+    looked: Instant,
 ) -> Reading {
     let Query::Docker { stat } = question.query else { return Reading::Missing };
     let mut values = Vec::new();
@@ -97,7 +100,7 @@ fn answer(
                 DockerStat::Cpu => before
                     .get(&member.id)
                     .zip(usage.cpu_nanos)
-                    .and_then(|(&(last, at), used)| percent(last, used, at, now)),
+                    .and_then(|(&(last, at), used)| percent(last, used, looked.duration_since(at))),
             },
             Some(Err(why)) => return Reading::Error(why.clone()),
             None => None,
@@ -117,8 +120,8 @@ fn answer(
 }
 
 /// Percent of one core; a counter that fell belongs to a container started anew.
-fn percent(last: u64, used: u64, at: Timestamp, now: Timestamp) -> Option<f64> {
-    let elapsed = now.since(at).as_secs_f64();
+fn percent(last: u64, used: u64, elapsed: Duration) -> Option<f64> {
+    let elapsed = elapsed.as_secs_f64();
     let used = if used < last { used } else { used - last };
     (elapsed > 0.0).then(|| used as f64 / 1e9 / elapsed * 100.0)
 }

@@ -4,13 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use berth::net::resolve::Resolver;
 use berth::registers::haproxy::TlsFiles;
 use berth::registers::haproxy::wire::stat::StatRow;
-use berth::registers::haproxy::{Client, Endpoint, StatTable, Tls};
+use berth::registers::haproxy::{Client, Endpoint, Process, StatTable, Tls};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -51,9 +51,21 @@ pub struct HaProxy {
     tls: Option<Tls>,
     resolver: Resolver,
     patience: Duration,
+    /// A younger process may hide an older one's sessions.
+    settle: Duration,
     /// The last value of each counter that is asked for.
-    counters: HashMap<CounterKey, (f64, Timestamp)>,
+    counters: HashMap<CounterKey, (f64, Instant)>,
+    /// Who has answered, and when last.
+    answered: HashMap<Endpoint, Instant>,
     sessions: HashMap<IpAddr, u64>,
+}
+
+/// What one process said.
+#[derive(Clone, Debug)]
+struct Said {
+    endpoint: Endpoint,
+    table: StatTable,
+    process: Option<Process>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,13 +95,15 @@ impl HaProxy {
             servers: source.servers.iter().map(|s| server(s)).collect::<Result<_>>()?,
             resolver: Resolver::default(),
             patience,
+            settle: source.settle,
             counters: HashMap::new(),
+            answered: HashMap::new(),
             sessions: HashMap::new(),
         })
     }
 
     /// Every process's table, or why one of them has none: part of a sum is no sum.
-    async fn tables(&self) -> Result<Vec<(Endpoint, StatTable)>, String> {
+    async fn tables(&self) -> Result<Vec<Said>, String> {
         let endpoints = join_all(self.servers.iter().map(|server| self.endpoints(server))).await;
         let endpoints = endpoints.into_iter().collect::<Result<Vec<_>, _>>()?;
         // One that has two names is still one.
@@ -100,10 +114,10 @@ impl HaProxy {
                 Some(tls) => Client::with_tls(endpoint, tls.clone(), host),
                 None => Client::new(endpoint),
             };
-            let table = timeout(self.patience, client.stats()).await;
+            let table = timeout(self.patience, client.statistics()).await;
             let endpoint = client.endpoint().clone();
             match table {
-                Ok(Ok(table)) => Ok((endpoint, table)),
+                Ok(Ok((table, process))) => Ok(Said { endpoint, table, process }),
                 Ok(Err(error)) => Err(format!("{endpoint}: {error}")),
                 Err(_) => Err(format!("{endpoint}: no answer within {:?}", self.patience)),
             }
@@ -126,43 +140,66 @@ impl HaProxy {
         }
     }
 
-    fn answer(
-        &mut self,
-        tables: &[(Endpoint, StatTable)],
-        query: &Query,
-        now: Timestamp,
-    ) -> Reading {
+    /// Why the whole table may show too little: an older process still has sessions, or one that
+    /// answered is not among those that are asked any more.
+    fn hidden(&mut self, said: &[Said], now: Instant) -> Option<String> {
+        self.answered.retain(|_, at| now.duration_since(*at) < self.settle);
+        let gone = self.answered.keys().find(|known| said.iter().all(|s| s.endpoint != **known));
+        let gone = gone.map(|endpoint| format!("{endpoint} answered before and is not asked now"));
+        self.answered.extend(said.iter().map(|s| (s.endpoint.clone(), now)));
+        let young = said.iter().find_map(|s| {
+            let uptime = s.process?.uptime;
+            (uptime < self.settle).then(|| {
+                let secs = uptime.as_secs();
+                format!("{} runs for {secs} s, and one before it may have sessions", s.endpoint)
+            })
+        });
+        young.or(gone)
+    }
+
+    fn answer(&mut self, said: &[Said], query: &Query, now: Timestamp, looked: Instant) -> Reading {
         let Query::HaProxy { backend, column, take, .. } = query else { return Reading::Missing };
         let counter = is_counter(column);
-        let (mut values, mut wait) = (Vec::new(), false);
-        for (endpoint, table) in tables {
+        let (mut values, mut hidden) = (Vec::new(), None);
+        for Said { endpoint, table, .. } in said {
             if !table.has_column(column) {
                 return Reading::Error(format!("{endpoint}: show stat has no column {column:?}"));
             }
-            for row in table.rows().filter(|row| counts(row, backend, *take)) {
+            for row in table.rows().filter(|row| is_of(row, backend, *take)) {
+                let name = row.text("svname").unwrap_or_default();
+                let counts = *take == Take::Backend || is_live(&row);
+                if !counts && is_down(&row) && row.number("scur").is_some_and(|n| n > 0.0) {
+                    hidden = Some(format!("{name} is down and has sessions"));
+                }
                 let Some(value) = row.number(column) else { continue };
                 if !counter {
-                    values.push(value);
+                    values.extend(counts.then_some(value));
                     continue;
                 }
                 let key = CounterKey {
                     endpoint: endpoint.clone(),
                     backend: backend.clone(),
-                    line: row.text("svname").unwrap_or_default().to_owned(),
+                    line: name.to_owned(),
                     column: column.clone(),
                 };
-                match rate(self.counters.insert(key, (value, now)), value, now) {
-                    Some(rate) => values.push(rate),
-                    None => wait = true,
+                // Of those that do not count yet as well: they may before the next look.
+                match rate(self.counters.insert(key, (value, looked)), value, looked) {
+                    Some(rate) => values.extend(counts.then_some(rate)),
+                    None if counts => hidden = Some(format!("{name} was looked at once only")),
+                    None => {}
                 }
             }
         }
-        if wait || values.is_empty() {
+        if values.is_empty() {
             return Reading::Missing;
         }
         let sum: f64 = values.iter().sum();
         let mean = *take == Take::Average || MEANS.contains(&column.as_str());
-        Reading::Value { v: if mean { sum / values.len() as f64 } else { sum }, at: now }
+        let v = if mean { sum / values.len() as f64 } else { sum };
+        match hidden {
+            Some(why) => Reading::AtLeast { v, at: now, why },
+            None => Reading::Value { v, at: now },
+        }
     }
 }
 
@@ -175,19 +212,27 @@ impl Source for HaProxy {
         Box::pin(async move {
             match self.tables().await {
                 Err(why) => vec![Reading::Error(why); questions.len()],
-                Ok(tables) => {
-                    self.sessions = sessions(&tables);
+                Ok(said) => {
+                    let looked = Instant::now();
+                    self.sessions = sessions(&said);
+                    let hidden = self.hidden(&said, looked);
                     // Two policies may ask for the same counter; its rate is taken once.
                     let mut answers: Vec<(&Query, Reading)> = Vec::new();
                     for question in questions {
                         let known = answers.iter().find(|(query, _)| *query == question.query);
                         let answer = match known {
                             Some((_, answer)) => answer.clone(),
-                            None => self.answer(&tables, question.query, now),
+                            None => self.answer(&said, question.query, now, looked),
                         };
                         answers.push((question.query, answer));
                     }
-                    answers.into_iter().map(|(_, answer)| answer).collect()
+                    let at_least = |answer| match (answer, &hidden) {
+                        (Reading::Value { v, at }, Some(why)) => {
+                            Reading::AtLeast { v, at, why: why.clone() }
+                        }
+                        (answer, _) => answer,
+                    };
+                    answers.into_iter().map(|(_, answer)| at_least(answer)).collect()
                 }
             }
         })
@@ -199,15 +244,23 @@ impl Source for HaProxy {
 }
 
 /// Whether a line of the table is one that is asked for.
-fn counts(row: &StatRow<'_>, backend: &str, take: Take) -> bool {
+fn is_of(row: &StatRow<'_>, backend: &str, take: Take) -> bool {
     if row.text("pxname") != Some(backend) {
         return false;
     }
-    match (take, row.text("svname")) {
-        (Take::Backend, name) => name == Some("BACKEND"),
-        (_, Some("BACKEND" | "FRONTEND")) => false,
-        _ => row.text("status").is_some_and(|s| s.starts_with("UP") || s == "no check"),
+    let name = row.text("svname");
+    match take {
+        Take::Backend => name == Some("BACKEND"),
+        Take::Sum | Take::Average => !matches!(name, Some("BACKEND" | "FRONTEND")),
     }
+}
+
+fn is_live(row: &StatRow<'_>) -> bool {
+    row.text("status").is_some_and(|s| s.starts_with("UP") || s == "no check")
+}
+
+fn is_down(row: &StatRow<'_>) -> bool {
+    row.text("status").is_some_and(|s| s.starts_with("DOWN"))
 }
 
 fn is_counter(column: &str) -> bool {
@@ -216,16 +269,16 @@ fn is_counter(column: &str) -> bool {
 
 /// The rate per second since the last look. A counter that fell has begun anew at zero: HAProxy
 /// was restarted.
-fn rate(before: Option<(f64, Timestamp)>, value: f64, now: Timestamp) -> Option<f64> {
+fn rate(before: Option<(f64, Instant)>, value: f64, now: Instant) -> Option<f64> {
     let (last, at) = before?;
-    let elapsed = now.since(at).as_secs_f64();
+    let elapsed = now.duration_since(at).as_secs_f64();
     let grown = if value < last { value } else { value - last };
     (elapsed > 0.0).then(|| grown / elapsed)
 }
 
-fn sessions(tables: &[(Endpoint, StatTable)]) -> HashMap<IpAddr, u64> {
+fn sessions(said: &[Said]) -> HashMap<IpAddr, u64> {
     let mut sessions: HashMap<IpAddr, u64> = HashMap::new();
-    for row in tables.iter().flat_map(|(_, table)| table.rows()) {
+    for row in said.iter().flat_map(|said| said.table.rows()) {
         let addr = row.text("addr").and_then(|addr| addr.parse::<SocketAddr>().ok());
         let busy = row.text("scur").and_then(|n| n.parse::<u64>().ok());
         if let (Some(addr), Some(busy)) = (addr, busy) {
@@ -272,7 +325,8 @@ mod tests {
 
     fn haproxy() -> HaProxy {
         let servers = vec!["10.0.0.5".to_owned()];
-        let source = config::HaProxy { name: "edge".to_owned(), servers, tls: None };
+        let settle = Duration::from_secs(60);
+        let source = config::HaProxy { name: "edge".to_owned(), servers, tls: None, settle };
         HaProxy::new(&source, Duration::from_secs(1)).unwrap()
     }
 
@@ -281,10 +335,12 @@ mod tests {
         Query::HaProxy { source, backend, column: column.to_owned(), take }
     }
 
-    fn tables(texts: &[&str]) -> Vec<(Endpoint, StatTable)> {
+    fn tables(texts: &[&str]) -> Vec<Said> {
         let endpoint = |n: usize| Endpoint::Unix(format!("/{n}").into());
         let tables = texts.iter().map(|text| StatTable::parse(text).unwrap());
-        tables.enumerate().map(|(n, table)| (endpoint(n), table)).collect()
+        let process = Some(Process { pid: 7, uptime: Duration::from_secs(600) });
+        let said = |(n, table)| Said { endpoint: endpoint(n), table, process };
+        tables.enumerate().map(said).collect()
     }
 
     fn value(reading: &Reading) -> f64 {
@@ -292,47 +348,98 @@ mod tests {
         *v
     }
 
+    fn part(reading: &Reading) -> (f64, &str) {
+        let Reading::AtLeast { v, why, .. } = reading else { panic!("{reading:?}") };
+        (*v, why)
+    }
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
+
     #[test]
     fn takes_the_sum_the_average_or_the_backends_line_of_live_servers() {
-        let (mut haproxy, now) = (haproxy(), Timestamp::from_secs(1));
+        let (mut haproxy, at) = (haproxy(), Instant::now());
         for (column, take, expected) in [
             ("scur", Take::Sum, 8.0),
             ("scur", Take::Average, 4.0),
             ("scur", Take::Backend, 15.0),
             ("rtime", Take::Average, 20.0),
         ] {
-            let answer = haproxy.answer(&tables(&[TABLE]), &query(column, take), now);
+            let answer = haproxy.answer(&tables(&[TABLE]), &query(column, take), NOW, at);
             assert_eq!(value(&answer), expected, "{column} {take:?}");
         }
         let two = tables(&[TABLE, TABLE]);
-        assert_eq!(value(&haproxy.answer(&two, &query("scur", Take::Sum), now)), 16.0);
-        assert_eq!(value(&haproxy.answer(&two, &query("rtime", Take::Backend), now)), 20.0);
+        assert_eq!(value(&haproxy.answer(&two, &query("scur", Take::Sum), NOW, at)), 16.0);
+        assert_eq!(value(&haproxy.answer(&two, &query("rtime", Take::Backend), NOW, at)), 20.0);
     }
 
     #[test]
     fn nothing_is_never_a_zero() {
-        let (mut haproxy, now) = (haproxy(), Timestamp::from_secs(1));
+        let (mut haproxy, at) = (haproxy(), Instant::now());
         let dead = TABLE.replace("UP", "DOWN");
-        let answer = haproxy.answer(&tables(&[&dead]), &query("scur", Take::Sum), now);
+        let answer = haproxy.answer(&tables(&[&dead]), &query("scur", Take::Sum), NOW, at);
         assert_eq!(answer, Reading::Missing);
         let empty = "# pxname,svname,scur,status,addr,\n";
-        let answer = haproxy.answer(&tables(&[empty]), &query("scur", Take::Backend), now);
+        let answer = haproxy.answer(&tables(&[empty]), &query("scur", Take::Backend), NOW, at);
         assert_eq!(answer, Reading::Missing);
-        let answer = haproxy.answer(&tables(&[TABLE]), &query("scurr", Take::Sum), now);
+        let answer = haproxy.answer(&tables(&[TABLE]), &query("scurr", Take::Sum), NOW, at);
         assert!(matches!(answer, Reading::Error(why) if why.contains("no column \"scurr\"")));
     }
 
     #[test]
     fn counters_become_rates_across_a_restart() {
-        let mut haproxy = haproxy();
+        let (mut haproxy, start) = (haproxy(), Instant::now());
         let mut at = |text: &str, secs| {
-            let now = Timestamp::from_secs(secs);
-            haproxy.answer(&tables(&[text]), &query("stot", Take::Sum), now)
+            let looked = start + Duration::from_secs(secs);
+            haproxy.answer(&tables(&[text]), &query("stot", Take::Sum), NOW, looked)
         };
         assert_eq!(at(TABLE, 0), Reading::Missing, "one look gives no rate");
         assert_eq!(value(&at(&TABLE.replace(",100,", ",150,"), 10)), 5.0);
         let restarted = TABLE.replace(",100,", ",20,").replace(",300,", ",30,");
         assert_eq!(value(&at(&restarted, 20)), 5.0);
+    }
+
+    #[test]
+    fn a_server_that_comes_up_is_counted_from_its_first_look_on_and_hides_nobody() {
+        let (mut haproxy, start) = (haproxy(), Instant::now());
+        let mut at = |text: &str, secs| {
+            let looked = start + Duration::from_secs(secs);
+            haproxy.answer(&tables(&[text]), &query("stot", Take::Sum), NOW, looked)
+        };
+        at(TABLE, 0);
+        let up = TABLE.replace("0,0,,MAINT", "0,10,,UP");
+        assert_eq!(value(&at(&up, 10)), 1.0, "its line was there before");
+        let more = format!("{up}web,node5,9,500,,UP,10.0.0.5:80,\n");
+        assert_eq!(part(&at(&more, 20)), (0.0, "node5 was looked at once only"));
+        assert_eq!(value(&at(&more.replace(",500,", ",520,"), 30)), 2.0);
+    }
+
+    #[test]
+    fn a_server_that_goes_down_with_its_sessions_may_not_scale_in() {
+        let (mut haproxy, at) = (haproxy(), Instant::now());
+        let down = TABLE.replace("10,UP,", "10,DOWN,");
+        for (take, v) in [(Take::Sum, 5.0), (Take::Average, 5.0)] {
+            let answer = haproxy.answer(&tables(&[&down]), &query("scur", take), NOW, at);
+            assert_eq!(part(&answer), (v, "node1 is down and has sessions"));
+        }
+        let answer = haproxy.answer(&tables(&[&down]), &query("scur", Take::Backend), NOW, at);
+        assert_eq!(value(&answer), 15.0, "the backend's line has them all");
+        let empty = down.replace("node1,3,", "node1,0,");
+        let answer = haproxy.answer(&tables(&[&empty]), &query("scur", Take::Sum), NOW, at);
+        assert_eq!(value(&answer), 5.0);
+    }
+
+    #[test]
+    fn a_young_process_or_one_that_is_not_asked_any_more_hides_something() {
+        let (mut haproxy, start) = (haproxy(), Instant::now());
+        let at = |secs| start + Duration::from_secs(secs);
+        let two = tables(&[TABLE, TABLE]);
+        assert_eq!(haproxy.hidden(&two, at(0)), None);
+        let mut young = two.clone();
+        young[1].process = Some(Process { pid: 8, uptime: Duration::from_secs(59) });
+        assert!(haproxy.hidden(&young, at(1)).unwrap().contains("/1 runs for 59 s"));
+        assert!(haproxy.hidden(&two[..1], at(2)).unwrap().contains("/1 answered before"));
+        assert!(haproxy.hidden(&two[..1], at(60)).is_some());
+        assert_eq!(haproxy.hidden(&two[..1], at(61)), None, "it has had its time");
     }
 
     #[test]

@@ -25,11 +25,13 @@ impl HttpJson {
     pub fn new(source: &HttpSource, patience: Duration) -> Result<Self> {
         let client = Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?
             .with_user(source.user.as_ref())?;
-        Ok(Self { client, url: source.url.clone() })
+        Ok(Self { client, url: source.url_with("") })
     }
 
     async fn document(&self) -> Result<Value> {
-        Ok(serde_json::from_slice(&self.client.get(&self.url).await?)?)
+        let body = self.client.get(&self.url).await?;
+        // RFC 8259, 8.1: a reader may ignore a byte order mark.
+        Ok(serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body))?)
     }
 }
 
@@ -53,10 +55,13 @@ fn number(document: &Value, query: &Query, now: Timestamp) -> Reading {
     let Query::Http { pointer, .. } = query else { return Reading::Missing };
     match document.pointer(pointer) {
         None | Some(Value::Null) => Reading::Missing,
-        Some(found) => match found.as_f64() {
-            Some(v) => Reading::Value { v, at: now },
-            None => Reading::Error(format!("{pointer}: expected a number")),
-        },
+        Some(found) => {
+            let text = found.as_str().map(str::trim);
+            match found.as_f64().or_else(|| text?.parse().ok()) {
+                Some(v) => Reading::Value { v, at: now },
+                None => Reading::Error(format!("{pointer:?}: expected a number")),
+            }
+        }
     }
 }
 
@@ -67,7 +72,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_not_a_zero() {
-        let document = json!({"queue": {"size": 12, "name": "jobs", "none": null}});
+        let document =
+            json!({"queue": {"size": 12, "name": "jobs", "none": null, "text": " 1.5 "}});
         let at = |pointer: &str| {
             let query = Query::Http { source: String::new(), pointer: pointer.to_owned() };
             number(&document, &query, Timestamp(5))
@@ -76,5 +82,12 @@ mod tests {
         assert_eq!(at("/queue/sise"), Reading::Missing);
         assert_eq!(at("/queue/none"), Reading::Missing);
         assert!(matches!(at("/queue/name"), Reading::Error(_)));
+        assert!(matches!(at(""), Reading::Error(_)));
+        assert_eq!(at("/queue/text"), Reading::Value { v: 1.5, at: Timestamp(5) });
+        let query = Query::Http { source: String::new(), pointer: String::new() };
+        assert_eq!(
+            number(&json!(7), &query, Timestamp(5)),
+            Reading::Value { v: 7.0, at: Timestamp(5) }
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Prometheus' HTTP API: instant queries that yield one number.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::StreamExt;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Question, Source};
 use crate::config::HttpSource;
 use crate::executor::BoxFuture;
-use crate::http::Client;
+use crate::http::{Client, percent_encoded};
 use crate::observation::Reading;
 use crate::policy::Query;
 use crate::timestamp::Timestamp;
@@ -23,6 +23,8 @@ const AT_ONCE: usize = 8;
 pub struct Prometheus {
     client: Client,
     url: String,
+    /// The time that each answer bore, and when that was first seen.
+    told: HashMap<String, (Timestamp, Instant)>,
 }
 
 impl Prometheus {
@@ -31,34 +33,60 @@ impl Prometheus {
         Ok(Self {
             client: Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?
                 .with_user(source.user.as_ref())?,
-            url: format!("{}/api/v1/query", source.url.trim_end_matches('/')),
+            url: source.url_with("/api/v1/query"),
+            told: HashMap::new(),
         })
     }
 
     async fn ask<'q>(&self, query: &'q str) -> (&'q str, Reading) {
-        let body = format!("query={}", form_encoded(query));
+        let body = format!("query={}", percent_encoded(query));
         let reading =
             match self.client.post(&self.url, "application/x-www-form-urlencoded", body).await {
                 Ok(answer) => read(&answer),
-                Err(error) => Reading::Error(format!("{}: {error:#}", self.url)),
+                Err(error) => Reading::Error(format!("{}: {error:#}", shown(&self.url))),
             };
         (query, reading)
     }
+
+    /// How long the same answer has been told, by our own clock; `None` for a new one. Prometheus
+    /// tells the time of the question by its own clock, which may be wrong; something that keeps
+    /// answers in between tells the same one again.
+    fn age(&mut self, query: &str, told: Timestamp, seen: Instant) -> Option<Duration> {
+        match self.told.get(query) {
+            Some((before, since)) if *before == told => Some(seen.duration_since(*since)),
+            _ => {
+                self.told.insert(query.to_owned(), (told, seen));
+                None
+            }
+        }
+    }
+}
+
+/// A URL without what may be a key.
+fn shown(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(url, _)| url)
 }
 
 impl Source for Prometheus {
     fn read<'a>(
         &'a mut self,
         questions: &'a [Question<'a>],
-        _: Timestamp,
+        now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>> {
-        Box::pin(async {
+        Box::pin(async move {
             let mut queries: Vec<&str> = questions.iter().filter_map(|q| text(q.query)).collect();
             queries.sort_unstable();
             queries.dedup();
             let asked: Vec<_> = queries.into_iter().map(|query| self.ask(query)).collect();
-            let answers: HashMap<&str, Reading> =
+            let mut answers: HashMap<&str, Reading> =
                 futures_util::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+            let seen = Instant::now();
+            self.told.retain(|query, _| answers.contains_key(query.as_str()));
+            for (query, reading) in &mut answers {
+                if let Reading::Value { at, .. } | Reading::AtLeast { at, .. } = reading {
+                    *at = self.age(query, *at, seen).map_or(now, |age| now - age);
+                }
+            }
             let answer = |q: &Question<'_>| answers.get(text(q.query)?).cloned();
             questions.iter().map(|q| answer(q).unwrap_or(Reading::Missing)).collect()
         })
@@ -97,7 +125,11 @@ fn read(answer: &[u8]) -> Reading {
     let number = sample[1].as_str().and_then(|text| text.parse::<f64>().ok());
     match (sample[0].as_f64(), number) {
         (Some(at), Some(v)) if v.is_finite() => {
-            Reading::Value { v, at: Timestamp((at * 1000.0) as i64) }
+            let at = Timestamp((at * 1000.0) as i64);
+            match partial(&answer) {
+                Some(why) => Reading::AtLeast { v, at, why },
+                None => Reading::Value { v, at },
+            }
         }
         // 0/0: there was nothing to divide.
         (Some(_), Some(v)) if v.is_nan() => Reading::Missing,
@@ -105,14 +137,13 @@ fn read(answer: &[u8]) -> Reading {
     }
 }
 
-fn form_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
+/// Why a part of the answer may be missing: Thanos, Mimir and Prometheus' remote reads answer with
+/// success and `warnings`, VictoriaMetrics with `isPartial`.
+fn partial(answer: &Value) -> Option<String> {
+    let warnings = answer["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = warnings.first().map(|w| w.as_str().unwrap_or("a warning without words"));
+    let partial = answer["isPartial"] == true;
+    first.or(partial.then_some("the answer is partial")).map(|why| why.chars().take(200).collect())
 }
 
 #[cfg(test)]
@@ -142,13 +173,35 @@ mod tests {
         ] {
             assert!(matches!(vector(nonsense), Reading::Error(_)), "{nonsense}");
         }
+        for partial in [r#""warnings":["store a is away"]"#, r#""isPartial":true"#] {
+            let answer = format!(
+                r#"{{"status":"success",{partial},"data":{{"resultType":"scalar","result":[1,"4"]}}}}"#
+            );
+            let reading = read(answer.as_bytes());
+            assert!(matches!(reading, Reading::AtLeast { v: 4.0, .. }), "{reading:?}");
+        }
         let failed = read(br#"{"status":"error","error":"parse error: x"}"#);
         assert_eq!(failed, Reading::Error("prometheus: parse error: x".to_owned()));
         assert!(matches!(read(b"<html>"), Reading::Error(_)));
     }
 
     #[test]
+    fn an_answer_is_as_old_as_it_has_been_told_whatever_its_clock_says() {
+        let text = "[[prometheus]]\nname = \"p\"\nurl = \"http://h/\"\n";
+        let config = crate::config::Config::parse(text, &|_| None).unwrap();
+        let mut source = Prometheus::new(&config.prometheus[0], Duration::from_secs(1)).unwrap();
+        let start = Instant::now();
+        let mut age = |told, secs| {
+            source.age("up", Timestamp::from_secs(told), start + Duration::from_secs(secs))
+        };
+        assert_eq!(age(900, 0), None, "a clock that is far behind");
+        assert_eq!(age(905, 5), None);
+        assert_eq!(age(905, 65), Some(Duration::from_secs(60)), "the same answer again");
+        assert_eq!(age(100, 70), None, "its clock was set back");
+    }
+
+    #[test]
     fn a_query_survives_the_form() {
-        assert_eq!(form_encoded("sum(a{b=\"c d\"})+1"), "sum%28a%7Bb%3D%22c%20d%22%7D%29%2B1");
+        assert_eq!(percent_encoded("sum(a{b=\"c d\"})+1"), "sum%28a%7Bb%3D%22c%20d%22%7D%29%2B1");
     }
 }

@@ -78,7 +78,7 @@ async fn sessions_on_haproxy_scale_out_and_in() {
     let metric = format!(
         "[[policy.metric]]\nname = \"sessions\"\nsource = \"edge\"\nbackend = \"web\"\n\
          column = \"scur\"\ntarget = 2\nlook_ahead = \"0s\"\n[[haproxy]]\nname = \"edge\"\n\
-         servers = [\"unix:{}\"]\n",
+         servers = [\"unix:{}\"]\nsettle = \"0s\"\n",
         haproxy.socket.display()
     );
     let site = Site::new(None, &policy(&service, &metric));
@@ -104,6 +104,7 @@ async fn sessions_on_haproxy_scale_out_and_in() {
     })
     .await;
     assert_eq!(containers.running(), 3);
+    assert_eq!(site.log().matches("cannot be read: nothing is stopped").count(), 1, "once");
     drop(clients);
     let Some(again) = HaProxy::start(&config).await else { return };
     let text = std::fs::read_to_string(site.config()).unwrap();
@@ -125,7 +126,7 @@ async fn a_counter_is_a_rate_across_a_restart_of_haproxy() {
     let config = format!("listen web\n mode tcp\n bind {front}\n server one {backend}");
     let Some(mut haproxy) = HaProxy::start(&config).await else { return };
     let text = format!(
-        "[[haproxy]]\nname = \"edge\"\nservers = [\"unix:{0}\", \"unix:{0}\"]\n[[policy]]\n\
+        "[[haproxy]]\nname = \"edge\"\nservers = [\"unix:{0}\", \"unix:{0}\"]\nsettle = 0\n[[policy]]\n\
          policy_name = \"p\"\nservice_name = \"s\"\nautoscale_max_instance = 2\n\
          [[policy.metric]]\nname = \"rate\"\nsource = \"edge\"\nbackend = \"web\"\ncolumn = \"stot\"\n\
          take = \"backend\"\ntarget = 1\n",
@@ -158,6 +159,41 @@ async fn a_counter_is_a_rate_across_a_restart_of_haproxy() {
 }
 
 #[tokio::test]
+async fn after_a_reload_a_gauge_may_be_more_until_the_new_process_has_had_its_time() {
+    let (backend, front) = (sink().await, free_address());
+    let config = format!("listen web\n mode tcp\n bind {front}\n server one {backend}");
+    let Some(mut haproxy) = HaProxy::start(&config).await else { return };
+    let text = format!(
+        "[[haproxy]]\nname = \"edge\"\nservers = [\"unix:{}\"]\nsettle = \"2s\"\n[[policy]]\n\
+         policy_name = \"p\"\nservice_name = \"s\"\nautoscale_max_instance = 2\n\
+         [[policy.metric]]\nname = \"n\"\nsource = \"edge\"\nbackend = \"web\"\ncolumn = \"scur\"\n\
+         target = 1\n",
+        haproxy.socket.display()
+    );
+    let (config, sources) = sources(&text);
+    let sources = tokio::sync::Mutex::new(sources);
+    let look = async || read(&mut *sources.lock().await, &config, &[]).await.remove(0);
+    let mut client = TcpStream::connect(front).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    eventually("the process has had its time", async || {
+        matches!(look().await, Reading::Value { v: 1.0, .. }).then_some(())
+    })
+    .await;
+    let _older = haproxy.reload().await;
+    let hidden = eventually("the new process answers", async || match look().await {
+        Reading::AtLeast { v: 0.0, why, .. } => Some(why),
+        _ => None,
+    })
+    .await;
+    assert!(hidden.contains("one before it may have sessions"), "{hidden}");
+    client.write_all(b"x").await.unwrap();
+    eventually("the new process has had its time", async || {
+        matches!(look().await, Reading::Value { v: 0.0, .. }).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_stats_socket_behind_mutual_tls() {
     let (backend, front, tls) = (sink().await, free_address(), free_address());
     let dir = TempDir::new().unwrap();
@@ -178,7 +214,7 @@ async fn a_stats_socket_behind_mutual_tls() {
     let Some(_haproxy) = HaProxy::start(&config).await else { return };
     let text = |files: &str| {
         format!(
-            "[[haproxy]]\nname = \"edge\"\nservers = [\"localhost:{}\"]\n{files}\n[[policy]]\n\
+            "[[haproxy]]\nname = \"edge\"\nservers = [\"localhost:{}\"]\nsettle = 0\n{files}\n[[policy]]\n\
              policy_name = \"p\"\nservice_name = \"s\"\nautoscale_max_instance = 2\n\
              [[policy.metric]]\nname = \"m\"\nsource = \"edge\"\nbackend = \"web\"\n\
              column = \"scur\"\ntake = \"backend\"\ntarget = 1\n",
@@ -275,11 +311,12 @@ async fn a_document_over_http_and_its_bounds() {
     let address = listener.local_addr().unwrap();
     let bodies: HashMap<&str, Vec<u8>> = HashMap::from([
         ("/depth", b"{\"queue\": {\"size\": 17}}".to_vec()),
+        ("/depth?key=a%26b&dedup=true", b"\xef\xbb\xbf{\"queue\": {\"size\": \"18\"}}".to_vec()),
         ("/huge", vec![b' '; 5 << 20]),
         ("/html", b"<html>".to_vec()),
     ]);
     std::thread::spawn(move || {
-        for stream in listener.incoming().take(4) {
+        for stream in listener.incoming().take(5) {
             let mut stream = stream.unwrap();
             let mut head = [0; 2048];
             let n = std::io::Read::read(&mut stream, &mut head).unwrap();
@@ -290,17 +327,19 @@ async fn a_document_over_http_and_its_bounds() {
             let _ = stream.write_all(body);
         }
     });
-    let ask = async |path: &str| {
+    let ask = async |path: &str, more: &str| {
         let text = format!(
-            "[[http]]\nname = \"q\"\nurl = \"http://{address}{path}\"\n[[policy]]\npolicy_name = \"p\"\n\
+            "[[http]]\nname = \"q\"\nurl = \"http://{address}{path}\"\n{more}[[policy]]\npolicy_name = \"p\"\n\
              service_name = \"s\"\nautoscale_max_instance = 2\n[[policy.metric]]\nname = \"depth\"\n\
              source = \"q\"\npointer = \"/queue/size\"\ntarget = 1\n"
         );
         let (config, mut sources) = sources(&text);
         read(&mut sources, &config, &[]).await.remove(0)
     };
-    assert_eq!(value(&ask("/depth").await), 17.0);
+    assert_eq!(value(&ask("/depth", "").await), 17.0);
+    let more = "parameters = [\"dedup=true\"]\n";
+    assert_eq!(value(&ask("/depth?key=a%26b", more).await), 18.0);
     for path in ["/huge", "/html", "/closed"] {
-        assert!(matches!(ask(path).await, Reading::Error(_)), "{path}");
+        assert!(matches!(ask(path, "").await, Reading::Error(_)), "{path}");
     }
 }

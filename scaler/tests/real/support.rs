@@ -377,6 +377,18 @@ impl HaProxy {
         Some(haproxy)
     }
 
+    /// Another process takes over; the one before, returned, ends with its last session.
+    pub(crate) async fn reload(&mut self) -> Option<Process> {
+        let before = self.process.take();
+        let pid = before.as_ref().map(|process| process.0.id().to_string());
+        let mut command = Command::new(find("haproxy").unwrap());
+        command.arg("-db").arg("-f").arg(self.dir.path().join("haproxy.cfg"));
+        command.args(pid.iter().flat_map(|pid| ["-sf", pid]));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(Process::start(&mut command));
+        before
+    }
+
     pub(crate) async fn restart(&mut self) {
         self.process = None;
         let _ = std::fs::remove_file(&self.socket);

@@ -271,8 +271,14 @@ impl Client {
 
     /// The statistics of every proxy and server.
     pub async fn stats(&self) -> Result<StatTable, ClientError> {
-        let exchange = self.exchange(&[Command::ShowStatAll]).await?;
-        Ok(StatTable::parse(exchange.replies.first().map_or("", String::as_str))?)
+        Ok(self.statistics().await?.0)
+    }
+
+    /// As [`stats`](Self::stats), and which process they are of.
+    pub async fn statistics(&self) -> Result<(StatTable, Option<Process>), ClientError> {
+        let exchange = self.exchange(&[Command::ShowStatAll, Command::ShowInfo]).await?;
+        let reply = |n: usize| exchange.replies.get(n).map_or("", String::as_str);
+        Ok((StatTable::parse(reply(0))?, Process::parse(reply(1))))
     }
 }
 
