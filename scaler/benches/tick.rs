@@ -30,8 +30,8 @@ impl Executor for Still {
     fn spec<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         Box::pin(async { Ok("{}".to_owned()) })
     }
-    fn labels_of(&self, _: &str) -> BTreeMap<String, String> {
-        BTreeMap::new()
+    fn rights(&self, _: &str) -> Vec<String> {
+        Vec::new()
     }
     fn ending<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Ending, StepError>> {
         Box::pin(async { Ok(Ending::Unknown) })

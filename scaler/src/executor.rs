@@ -24,6 +24,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub mod label {
     /// The intent that made it: the audit row's id.
     pub const INTENT: &str = "berth.scaler.intent";
+    /// Whose scaler made it.
+    pub const OWNER: &str = "berth.scaler.owner";
     /// The container that it is a clone of.
     pub const CLONE_OF: &str = "berth.scaler.clone_of";
 }
@@ -36,8 +38,9 @@ pub trait Executor: Send + Sync {
     /// What it takes to make another one like this container, in the executor's own form.
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>>;
 
-    /// The labels that one made from this spec would have.
-    fn labels_of(&self, spec: &str) -> BTreeMap<String, String>;
+    /// What a container that is made from this spec may do to its host beyond running on it, in
+    /// words: what should not be had on another host for the asking.
+    fn rights(&self, spec: &str) -> Vec<String>;
 
     /// Why a container that ran no longer does, going by what happened since its last start.
     fn ending<'a>(&'a self, host: &'a str, id: &'a str)

@@ -27,6 +27,7 @@ pub mod census;
 mod hold;
 pub mod leadership;
 pub mod policies;
+pub mod templates;
 pub mod tick;
 
 use leadership::{Candidate, Found};
@@ -42,7 +43,7 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
     let config = Arc::new(load(&file)?);
     let store = Store::open(&config.store.url).await?;
     let page = Arc::new(Page::default());
-    let mut round = round(config.clone(), store.clone(), page.clone(), dry_run)?;
+    let mut round = round(config.clone(), store.clone(), page.clone(), dry_run).await?;
     let wake = Arc::new(Notify::new());
     let mut listeners = listeners(&config, &round, &wake).await?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -104,7 +105,7 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
 pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
     let config = Arc::new(load(file)?);
     let store = Store::open(&config.store.url).await?;
-    let mut round = round(config.clone(), store.clone(), Arc::default(), dry_run)?;
+    let mut round = round(config.clone(), store.clone(), Arc::default(), dry_run).await?;
     let ttl = config.timing.lease;
     let lease = timeout(ttl + STANDBY_PAUSE * 2, take_lease(&store, ttl))
         .await
@@ -141,19 +142,27 @@ async fn take_lease(store: &Store, ttl: Duration) -> Result<Lease> {
     }
 }
 
-fn round(config: Arc<Config>, store: Store, page: Arc<Page>, dry_run: bool) -> Result<Round> {
-    let (executor, sources) = ports(&config, dry_run)?;
+async fn round(config: Arc<Config>, store: Store, page: Arc<Page>, dry_run: bool) -> Result<Round> {
+    let (executor, sources) = ports(&config, &store, dry_run).await?;
     let notifier = Notifier::start(&config.notify)?;
     let mut round = Round::new(config, store, executor, sources, notifier, page);
     round.dry_run = dry_run;
     Ok(round)
 }
 
-fn ports(config: &Config, dry_run: bool) -> Result<(Arc<dyn Executor>, Sources)> {
+async fn ports(
+    config: &Config,
+    store: &Store,
+    dry_run: bool,
+) -> Result<(Arc<dyn Executor>, Sources)> {
+    let owner = match &config.labels.owner {
+        Some(owner) => owner.clone(),
+        None => store.owner().await?,
+    };
     let patience = config.timing.timeout;
     let hosts = Hosts::new(&config.docker, patience)?;
     let sources = Sources::new(config, &hosts)?;
-    let executor = DockerExecutor::new(hosts, patience);
+    let executor = DockerExecutor::new(hosts, patience).owned_by(owner);
     let executor: Arc<dyn Executor> =
         if dry_run { Arc::new(DryRun(executor)) } else { Arc::new(executor) };
     Ok((executor, sources))
@@ -183,10 +192,12 @@ async fn listeners(config: &Config, round: &Round, wake: &Arc<Notify>) -> Result
 
 /// Takes a new configuration, or keeps the last good one.
 async fn reload(file: &Path, round: &mut Round, page: &Page) {
-    let renewed = load(file).map_err(anyhow::Error::from).and_then(|config| {
-        let (executor, sources) = ports(&config, round.dry_run)?;
-        Ok((executor, sources, Notifier::start(&config.notify)?, config))
-    });
+    let renewed = async {
+        let config = load(file)?;
+        let (executor, sources) = ports(&config, &round.store, round.dry_run).await?;
+        anyhow::Ok((executor, sources, Notifier::start(&config.notify)?, config))
+    };
+    let renewed = renewed.await;
     page.reloaded(renewed.is_err());
     match renewed {
         Err(error) => {

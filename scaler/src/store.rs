@@ -29,6 +29,7 @@ pub mod memory;
 pub mod policies;
 mod rows;
 mod schema;
+pub mod templates;
 mod transaction;
 
 use transaction::Tx;

@@ -1,6 +1,6 @@
 //! The Docker Engine API, on one host or many.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,12 +18,15 @@ use crate::timestamp::Timestamp;
 mod act;
 mod events;
 pub mod hosts;
+mod rights;
 mod spec;
+mod strangers;
 
 use act::Patience;
 pub use hosts::Hosts;
 use hosts::{Host, is_missing, step_error};
 use spec::Spec;
+use strangers::Strangers;
 
 /// For creating, starting and removing, which may take their time on storage.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +39,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(2);
 pub struct DockerExecutor {
     hosts: Hosts,
     patience: Patience,
+    /// What this scaler's clones are known by.
+    owner: Option<String>,
+    strangers: Strangers,
     /// Containers of whose end nothing is told, and since when it is asked for.
     untold: Mutex<HashMap<String, Instant>>,
 }
@@ -44,7 +50,14 @@ impl DockerExecutor {
     /// Works on `hosts`; a question takes at most `patience`.
     pub fn new(hosts: Hosts, patience: Duration) -> Self {
         let patience = Patience { ask: patience, act: PATIENCE.max(patience) };
-        Self { hosts, patience, untold: Mutex::default() }
+        let strangers = Strangers::default();
+        Self { hosts, patience, owner: None, strangers, untold: Mutex::default() }
+    }
+
+    /// Marks its clones as `owner`'s, and leaves those of other owners alone.
+    pub fn owned_by(mut self, owner: String) -> Self {
+        self.owner = Some(owner);
+        self
     }
 
     /// Creating, starting and removing take at most `act` before they are looked at again.
@@ -55,9 +68,20 @@ impl DockerExecutor {
 
     async fn list(&self, host: &Host) -> Result<Vec<Instance>, StepError> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
-        let list = async { host.client().list_containers(Some(options)).await.map_err(step_error) };
+        let list = async {
+            let docker = host.client();
+            let listed = docker.list_containers(Some(options)).await.map_err(step_error)?;
+            self.strangers.learn(docker, &host.name, &listed).await?;
+            Ok(listed)
+        };
         let listed = within(self.patience.ask, list).await?;
-        Ok(listed.into_iter().filter_map(|summary| instance(&host.name, summary)).collect())
+        let replica = |summary: ContainerSummary| {
+            let mut instance = instance(&host.name, summary.clone())?;
+            let owner = self.owner.as_deref();
+            self.strangers.unlabel(&host.name, owner, &summary, &mut instance.labels);
+            Some(instance)
+        };
+        Ok(listed.into_iter().filter_map(replica).collect())
     }
 
     /// Whether the event that tells of an end can still come.
@@ -100,9 +124,8 @@ impl Executor for DockerExecutor {
         }))
     }
 
-    fn labels_of(&self, spec: &str) -> BTreeMap<String, String> {
-        let spec: Option<Spec> = serde_json::from_str(spec).ok();
-        spec.and_then(|spec| spec.body.labels).unwrap_or_default().into_iter().collect()
+    fn rights(&self, spec: &str) -> Vec<String> {
+        Spec::rights(spec)
     }
 
     fn ending<'a>(
@@ -129,7 +152,7 @@ impl Executor for DockerExecutor {
     fn advance<'a>(&'a self, task: &'a Task) -> BoxFuture<'a, Result<Progress, StepError>> {
         Box::pin(async move {
             let docker = self.hosts.named(&task.step.host)?.client();
-            act::advance(docker, self.patience, task).await
+            act::advance(docker, self.patience, self.owner.as_deref(), task).await
         })
     }
 }

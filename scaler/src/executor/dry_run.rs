@@ -1,7 +1,5 @@
 //! Looks and never touches.
 
-use std::collections::BTreeMap;
-
 use tracing::info;
 
 use super::{BoxFuture, Ending, Executor, Progress, Sight, StepError, Task};
@@ -18,8 +16,8 @@ impl<E: Executor> Executor for DryRun<E> {
         self.0.spec(host, id)
     }
 
-    fn labels_of(&self, spec: &str) -> BTreeMap<String, String> {
-        self.0.labels_of(spec)
+    fn rights(&self, spec: &str) -> Vec<String> {
+        self.0.rights(spec)
     }
 
     fn ending<'a>(

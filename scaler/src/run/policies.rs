@@ -8,7 +8,7 @@ use crate::store::memory::{EVERY_POLICY, either};
 
 mod labels;
 
-pub use labels::{Effect, Labels, service_of, with_labels};
+pub use labels::{Effect, Labels, SERVICE, said, service_of, with_labels};
 
 /// The policies of the file with those of the table in their place or behind them. A policy of the
 /// table for a service that another already scales is left out, with a complaint.

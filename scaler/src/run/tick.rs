@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::census::{self, Census, Keep};
 use super::hold::Holds;
 use super::policies;
+use super::templates::{self, Templates};
 use crate::clock::now;
 use crate::config::Config;
 use crate::crash;
@@ -31,11 +32,13 @@ use crate::store::lease::Lease;
 use crate::timestamp::Timestamp;
 
 mod act;
+mod bound;
 mod scene;
 
 use act::Acts;
 pub use act::Pacing;
-use scene::{Scene, keeps, labels, read};
+use bound::hosts_for;
+use scene::{Scene, keeps, read};
 
 /// Many containers that start slowly take their time; nothing takes this long.
 const LONGEST: Duration = Duration::from_secs(900);
@@ -74,6 +77,7 @@ struct Led {
     lease: Option<Lease>,
     memories: HashMap<String, History>,
     census: Census,
+    templates: Templates,
     holds: Holds,
     table: Vec<Policy>,
     complaints: HashSet<String>,
@@ -165,7 +169,7 @@ impl Round {
         for (host, why) in &sight.blind {
             self.complain(format!("docker host {host}: {why}"));
         }
-        let policies = self.policies(&sight).await?;
+        let policies = self.policies(lease, &sight).await?;
         if let Some(before) = self.published.send_replace(Some(policies.clone())) {
             self.page.policies(&before, &policies);
         }
@@ -189,7 +193,7 @@ impl Round {
         let mut names: HashSet<String> =
             sight.instances.iter().map(|instance| instance.name.clone()).collect();
         names.extend(open.iter().filter_map(|entry| entry.container_name.clone()));
-        let scene = Scene::new(&sight, &self.led.census, &open);
+        let scene = Scene::new(&sight, &self.led.census, &open, &self.led.templates);
         let sessions = self.sources.sessions();
         let (mut acted, mut complaints) = (0, Vec::new());
         for (policy, readings) in policies.iter().zip(readings) {
@@ -204,8 +208,16 @@ impl Round {
             let (mut decision, mut memory) = decide(policy, &seen, &before, at);
             crash::point("decided");
             self.page.decided(policy, &seen, &decision);
+            let census = &self.led.census;
+            let (hosts, why) = match decision.action {
+                Move::Out { .. } => {
+                    hosts_for(policy, &service, &sight.hosts, census, &*executor).await
+                }
+                Move::Hold | Move::In { .. } => (Vec::new(), None),
+            };
+            complaints.extend(why);
             let around = Surroundings {
-                hosts: &sight.hosts,
+                hosts: &hosts,
                 load: &scene.load,
                 avoid: &self.avoided(&policy.service),
                 names: &names,
@@ -304,15 +316,18 @@ impl Round {
         let memories = self.store.memories().await?;
         let known = self.store.known_containers().await?;
         let census = known.into_iter().map(|k| ((k.host.clone(), k.id.clone()), k)).collect();
+        let templates = self.store.templates().await?;
+        let templates = templates.into_iter().map(|t| (t.service.clone(), t)).collect();
         // Only now: what could not be read is read again in the next round.
         let (lease_held, forgot_at) = (Some(lease.clone()), now());
-        self.led = Led { lease: lease_held, memories, census, forgot_at, ..Led::default() };
+        self.led =
+            Led { lease: lease_held, memories, census, templates, forgot_at, ..Led::default() };
         self.page.lead(Some(lease.epoch));
         Ok(())
     }
 
     /// The policies that hold now.
-    async fn policies(&mut self, sight: &Sight) -> Result<Arc<Vec<Policy>>> {
+    async fn policies(&mut self, lease: &Lease, sight: &Sight) -> Result<Arc<Vec<Policy>>> {
         let sources = self.config.sources();
         let mut complaints = Vec::new();
         let mut table = Vec::new();
@@ -329,9 +344,17 @@ impl Round {
         }
         self.led.table.clone_from(&table);
         let merged = policies::file_and_table(&self.config.policies, table, &mut complaints);
+        let templates = templates::choose(&self.led.templates, sight, &self.led.census, &merged);
+        let before = &self.led.templates;
+        let changed: Vec<_> =
+            templates.values().filter(|t| before.get(&t.service) != Some(*t)).collect();
+        let gone: Vec<&str> =
+            before.keys().map(|s| &**s).filter(|s| !templates.contains_key(*s)).collect();
+        self.store.pin_templates(lease, &changed, &gone).await?;
+        self.led.templates = templates;
+        let labels = self.led.templates.values().map(|t| (t.service.as_str(), t.labels.clone()));
         let (trust, mut effects) = (self.config.labels.trust, Vec::new());
-        let labels = labels(sight, &self.led.census, &*self.executor);
-        let mut merged = policies::with_labels(merged, &labels, trust, &mut effects);
+        let mut merged = policies::with_labels(merged, &labels.collect(), trust, &mut effects);
         complaints.extend(effects.iter().filter(|e| e.refused.is_some()).map(|e| e.to_string()));
         policies::hold_back(&mut merged, &self.store.pauses().await?, self.dry_run);
         for complaint in complaints {
@@ -384,9 +407,12 @@ impl Round {
             let Some(entry) = open.iter().find(|e| e.id == id) else { continue };
             let Some(policy) = policies.iter().find(|p| p.name == entry.policy) else { continue };
             let Some(step) = entry.step.as_ref() else { continue };
-            let scene = Scene::new(sight, &self.led.census, open);
+            let scene = Scene::new(sight, &self.led.census, open, &self.led.templates);
+            let service = scene.service(policy);
+            let (census, executor) = (&self.led.census, &*self.executor);
+            let (hosts, _) = hosts_for(policy, &service, &sight.hosts, census, executor).await;
             let around = Surroundings {
-                hosts: &sight.hosts,
+                hosts: &hosts,
                 load: &scene.load,
                 avoid: &self.avoided(&policy.service),
                 names: &names,
@@ -394,7 +420,7 @@ impl Round {
             };
             let mut instances = sight.instances.iter();
             let seen = instances.find(|i| i.host == step.host && i.name == step.name);
-            let other = another_way(policy, &scene.service(policy), &around, step, seen);
+            let other = another_way(policy, &service, &around, step, seen);
             let Some(other) = other.filter(|other| other != step) else { continue };
             names.insert(other.name.clone());
             let Some(entry) = open.iter_mut().find(|e| e.id == id) else { continue };

@@ -9,7 +9,7 @@ use super::{Dialect, Store};
 
 /// Each entry brings the schema one version further; an entry is never changed once released.
 /// MariaDB cannot roll back a CREATE, so every statement can be run twice.
-const VERSIONS: &[&[&str]] = &[FIRST, STEADY];
+const VERSIONS: &[&[&str]] = &[FIRST, STEADY, TRUST];
 
 const FIRST: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS policies (
@@ -93,6 +93,19 @@ const STEADY: &[&str] = &[
     "ALTER TABLE leases ADD COLUMN lasts_ms BIGINT NOT NULL DEFAULT 0",
     "CREATE INDEX history_by_last ON container_autoscale_history (last_at)",
     "CREATE INDEX alerts_by_receipt ON alerts (received_at)",
+];
+
+/// What new containers are made like, and whose they are.
+const TRUST: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS templates (
+        service_name VARCHAR(190) NOT NULL PRIMARY KEY,
+        docker_host VARCHAR(190) NOT NULL,
+        container_id VARCHAR(100) NOT NULL,
+        container_name TEXT NOT NULL,
+        labels MEDIUMTEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS identity (
+        name VARCHAR(32) NOT NULL PRIMARY KEY,
+        owner VARCHAR(190) NOT NULL)",
 ];
 
 /// What MariaDB and MySQL say to a column or an index that is there already, whatever the language.

@@ -1,6 +1,5 @@
 //! Peers that take a question and never end their answer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -63,8 +62,8 @@ impl Executor for Mute {
     fn spec<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         Box::pin(std::future::pending())
     }
-    fn labels_of(&self, _: &str) -> BTreeMap<String, String> {
-        BTreeMap::new()
+    fn rights(&self, _: &str) -> Vec<String> {
+        Vec::new()
     }
     fn ending<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Ending, StepError>> {
         Box::pin(std::future::pending())

@@ -68,10 +68,11 @@ struct Found {
 pub(super) async fn advance(
     docker: &Docker,
     patience: Patience,
+    owner: Option<&str>,
     task: &Task,
 ) -> Result<Progress, StepError> {
     use StepKind::{Create, Park, Remove, Start, Stop};
-    let host = Act { docker, patience, task };
+    let host = Act { docker, patience, owner, task };
     let seen = host.look(host.handle()?).await?;
     match (task.step.kind, seen) {
         (Create, Seen::Missing) => host.make().await,
@@ -103,6 +104,8 @@ pub(super) async fn advance(
 struct Act<'a> {
     docker: &'a Docker,
     patience: Patience,
+    /// Whose its clones are.
+    owner: Option<&'a str>,
     task: &'a Task,
 }
 
@@ -126,6 +129,9 @@ impl Act<'_> {
         let mut body = spec.body;
         let labels = body.labels.get_or_insert_default();
         labels.insert(label::INTENT.to_owned(), self.task.intent.to_string());
+        // The template may be a clone, and another scaler's.
+        labels.remove(label::OWNER);
+        labels.extend(self.owner.map(|owner| (label::OWNER.to_owned(), owner.to_owned())));
         if let Some((_, template)) = &self.task.step.like {
             labels.insert(label::CLONE_OF.to_owned(), template.clone());
         }

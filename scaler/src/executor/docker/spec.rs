@@ -8,6 +8,7 @@ use bollard::models::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::rights::rights;
 use crate::executor::StepError;
 
 /// Networks that know no aliases.
@@ -54,6 +55,14 @@ impl Spec {
         body.networking_config =
             first.map(|first| NetworkingConfig { endpoints_config: Some([first].into()) });
         Ok(Self { body, more_networks: networks })
+    }
+
+    /// What a container of this spec may do to its host.
+    pub(super) fn rights(text: &str) -> Vec<String> {
+        match serde_json::from_str::<Self>(text) {
+            Ok(spec) => rights(&spec.body.host_config.unwrap_or_default()),
+            Err(_) => vec!["nobody knows what".to_owned()],
+        }
     }
 }
 

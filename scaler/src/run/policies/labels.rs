@@ -10,7 +10,7 @@ use crate::policy::{
 };
 
 /// Labels by which a container names its service.
-const SERVICE: [&str; 2] = ["service_name", "container_service_name"];
+pub const SERVICE: [&str; 2] = ["service_name", "container_service_name"];
 const MIN: [&str; 2] = ["autoscale_min_instance", "autoscale_min_instances"];
 const MAX: [&str; 2] = ["autoscale_max_instance", "autoscale_max_instances"];
 const NAMING: [&str; 2] = ["naming_convention", "container_naming_convention"];
@@ -25,6 +25,14 @@ pub type Labels = BTreeMap<String, String>;
 /// The service that a container belongs to.
 pub fn service_of(labels: &Labels) -> Option<&str> {
     find(labels, SERVICE)
+}
+
+/// Those labels that say something of the service and its policy.
+pub fn said(labels: &Labels) -> Labels {
+    let known = [SERVICE, MIN, MAX, NAMING, POLICY].into_iter().flatten();
+    let known: Vec<&str> = known.chain([ALERTS, ACTION, AVAILABILITY]).collect();
+    let ours = labels.iter().filter(|(label, _)| known.contains(&label.as_str()));
+    ours.map(|(label, value)| (label.clone(), value.clone())).collect()
 }
 
 /// What one label of a service asked for, and what came of it.

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use crate::executor::plan::Service;
-use crate::executor::{Executor, Instance, Sight, State};
+use crate::executor::{Instance, Sight, State};
 use crate::metrics::{Question, Sources};
 use crate::observation::Reading;
 use crate::policy::{Law, Policy, Target, ValueOf};
 use crate::run::census::{Census, Keep};
-use crate::run::policies::{Labels, service_of};
+use crate::run::policies::service_of;
+use crate::run::templates::Templates;
 use crate::store::audit::Entry;
-use crate::store::containers::{Fate, Known};
+use crate::store::containers::Known;
 use crate::timestamp::Timestamp;
 
 /// What every policy looks at, sorted once.
@@ -18,15 +19,22 @@ pub(super) struct Scene<'a> {
     instances: HashMap<&'a str, Vec<&'a Instance>>,
     known: HashMap<&'a str, Vec<&'a Known>>,
     open: HashMap<&'a str, Vec<&'a Entry>>,
+    templates: &'a Templates,
     pub(super) load: HashMap<&'a str, usize>,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(sight: &'a Sight, census: &'a Census, open: &'a [Entry]) -> Self {
+    pub(super) fn new(
+        sight: &'a Sight,
+        census: &'a Census,
+        open: &'a [Entry],
+        templates: &'a Templates,
+    ) -> Self {
         let mut scene = Self {
             instances: HashMap::new(),
             known: HashMap::new(),
             open: HashMap::new(),
+            templates,
             load: HashMap::new(),
         };
         for instance in &sight.instances {
@@ -48,7 +56,14 @@ impl<'a> Scene<'a> {
         let service = policy.service.as_str();
         let instances = self.instances.get(service).map_or(&[][..], Vec::as_slice);
         let known = self.known.get(service).map_or(&[][..], Vec::as_slice);
-        Service::new(instances, known, self.open.get(service).map_or(&[][..], Vec::as_slice))
+        let open = self.open.get(service).map_or(&[][..], Vec::as_slice);
+        let mut found = Service::new(instances, known, open);
+        let template = self.templates.get(service).map(|t| (t.host.clone(), t.id.clone()));
+        // Where the policy names one, nothing else takes its place.
+        if template.is_some() || policy.template.is_some() {
+            found.template = template;
+        }
+        found
     }
 }
 
@@ -82,35 +97,6 @@ pub(super) async fn read(
         .collect();
     let mut readings = sources.read(&questions, at).await.into_iter();
     policies.iter().map(|policy| readings.by_ref().take(policy.metrics.len()).collect()).collect()
-}
-
-/// The labels of each service: those of its eldest container that the scaler did not make; when
-/// none exists any more, those of one that is remembered.
-pub(super) fn labels<'a>(
-    sight: &'a Sight,
-    census: &'a Census,
-    executor: &dyn Executor,
-) -> HashMap<&'a str, Labels> {
-    let mut eldest: HashMap<&str, &Instance> = HashMap::new();
-    let age = |i: &Instance| (i.is_clone(), i.created, i.id.clone());
-    for instance in &sight.instances {
-        let Some(service) = service_of(&instance.labels) else { continue };
-        let known = eldest.entry(service).or_insert(instance);
-        if age(instance) < age(known) {
-            *known = instance;
-        }
-    }
-    let mut labels: HashMap<&str, Labels> =
-        eldest.into_iter().map(|(service, of)| (service, of.labels.clone())).collect();
-    // With a host out of sight, what it has is only hidden.
-    for known in census.values().filter(|k| k.fate != Fate::Stopped) {
-        if let Some(spec) = &known.spec
-            && !labels.contains_key(known.service.as_str())
-        {
-            labels.insert(&known.service, executor.labels_of(spec));
-        }
-    }
-    labels
 }
 
 pub(super) fn keeps(policies: &[Policy]) -> HashMap<String, Keep> {
