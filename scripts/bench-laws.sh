@@ -21,4 +21,7 @@ for file in "$@"; do
     file=$plain
   fi
   play --times "${TIMES:-8}" "$file"
+  play --times "${TIMES:-8}" --frontier "$file"
 done
+echo "the laws shown what was served"
+play --served
