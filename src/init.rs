@@ -14,7 +14,7 @@ pub(crate) mod sys;
 pub(crate) mod terminal;
 
 pub use settings::Settings;
-pub(crate) use sys::host_name;
+pub(crate) use sys::{close_all, host_name};
 
 /// The kernel's name for a process.
 pub type Pid = libc::pid_t;

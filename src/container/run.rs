@@ -48,6 +48,8 @@ pub fn run(
     let notify = notify_socket(settings);
     if let Some(notify) = &notify {
         options.environment.push(("NOTIFY_SOCKET".into(), Some(notify.address().into())));
+        // It names Berth, to whom the app's WATCHDOG=1 goes: with another pid the app would send none.
+        options.environment.push(("WATCHDOG_PID".into(), None));
     }
     let mut supervisor = Supervisor::start(command, inherited, options)?;
     let (ended, stopping) = registered(&mut supervisor, settings, notify);
@@ -103,7 +105,7 @@ fn registered(
 
 fn notify_socket(settings: &Settings) -> Option<NotifySocket> {
     let wanted = settings.readiness.check == ReadyCheck::Notify;
-    let socket = wanted.then(NotifySocket::bind)?;
+    let socket = wanted.then(|| NotifySocket::bind(std::env::var_os("NOTIFY_SOCKET")))?;
     socket.inspect_err(|error| warn!(%error, "no socket for READY_CHECK=notify")).ok()
 }
 

@@ -262,6 +262,12 @@ pub(crate) fn open_descriptors() -> Vec<OwnedFd> {
     open.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 
+/// Closes descriptors that came with a message, which are ours and nobody's else.
+pub(crate) fn close_all(descriptors: Vec<i32>) {
+    // SAFETY: the kernel has just made them for the caller.
+    descriptors.into_iter().for_each(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) }));
+}
+
 fn is_open(fd: i32) -> bool {
     // SAFETY: takes integers.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
