@@ -67,7 +67,7 @@ pub struct Instance {
     pub state: State,
     /// What its health check says.
     pub health: Health,
-    /// When it was created.
+    /// When it was created, by this machine's clock: a host's own may be off.
     pub created: Timestamp,
 }
 

@@ -77,6 +77,17 @@ impl History {
         self.acts.retain(|a| a.at != at || a.to != a.from);
     }
 
+    /// Moves everything by so many milliseconds, as somebody has moved the clock: all of it stays as
+    /// old as it was.
+    pub fn shift(&mut self, millis: i64) {
+        let wants = self.peaks.iter_mut().chain(&mut self.dips).map(|r| &mut r.at);
+        let acts = self.acts.iter_mut().map(|act| &mut act.at);
+        let trends = self.trends.iter_mut().map(|trend| &mut trend.at);
+        for at in wants.chain(acts).chain(trends).chain(&mut self.idle_at) {
+            *at = at.shifted(millis);
+        }
+    }
+
     /// The last act, in one direction or in any.
     pub fn last_act(&self, direction: Option<Direction>) -> Option<&Act> {
         self.acts.iter().rev().find(|a| direction.is_none_or(|d| a.direction() == d))

@@ -29,6 +29,7 @@ pub mod memory;
 pub mod policies;
 mod rows;
 mod schema;
+mod shift;
 pub mod templates;
 mod transaction;
 

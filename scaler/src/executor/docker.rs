@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, StepError, Task,
 };
+use crate::clock;
 use crate::timestamp::Timestamp;
 
 mod act;
@@ -74,14 +75,20 @@ impl DockerExecutor {
             self.strangers.learn(docker, &host.name, &listed).await?;
             Ok(listed)
         };
-        let listed = within(self.patience.ask, list).await?;
+        // A host that does not say what time it is has ours.
+        let time = async { Ok(host.time().await) };
+        let (ask, time) = (self.patience.ask, within(self.patience.ask, time));
+        let (listed, time) = tokio::join!(within(ask, list), time);
+        let now = clock::now();
+        let behind = time.ok().flatten().map_or(0, |theirs| now.0.saturating_sub(theirs.0));
         let replica = |summary: ContainerSummary| {
             let mut instance = instance(&host.name, summary.clone())?;
+            instance.created = instance.created.shifted(behind);
             let owner = self.owner.as_deref();
             self.strangers.unlabel(&host.name, owner, &summary, &mut instance.labels);
             Some(instance)
         };
-        Ok(listed.into_iter().filter_map(replica).collect())
+        Ok(listed?.into_iter().filter_map(replica).collect())
     }
 
     /// Whether the event that tells of an end can still come.

@@ -13,7 +13,7 @@ use super::census::{self, Census, Keep};
 use super::hold::Holds;
 use super::policies;
 use super::templates::{self, Templates};
-use crate::clock::now;
+use crate::clock::{Watch, now};
 use crate::config::Config;
 use crate::crash;
 use crate::decide::{Decision, HintOutcome, Inputs, Move, decide};
@@ -68,6 +68,7 @@ pub struct Round {
     /// How acts are waited for and tried again.
     pub pacing: Pacing,
     finish_only: bool,
+    watch: Watch,
     led: Led,
 }
 
@@ -84,7 +85,7 @@ struct Led {
     acts: Acts,
     pauses: HashMap<String, (Instant, u32)>,
     avoid: HashMap<(String, String), Instant>,
-    forgot_at: Timestamp,
+    forgot_at: Option<Instant>,
 }
 
 /// What came of a round.
@@ -120,12 +121,14 @@ impl Round {
             longest: LONGEST,
             pacing: Pacing::default(),
             finish_only: false,
+            watch: Watch::start(now(), Instant::now().into_std()),
             led: Led::default(),
         }
     }
 
     /// Stops leading: the next lead starts from the store.
     pub async fn stand_by(&mut self) {
+        self.watch = Watch::start(now(), Instant::now().into_std());
         if let Some(lease) = &self.led.lease {
             self.led.holds.flush(&self.store, lease).await;
         }
@@ -159,6 +162,7 @@ impl Round {
         if self.led.lease.as_ref() != Some(lease) {
             self.take_over(lease).await?;
         }
+        self.heed_clock(lease).await?;
         still_leads(self.store.set_aside(lease).await?)?;
         let mut open = self.store.open_intents().await?;
         self.tidy_acts(&open);
@@ -311,6 +315,25 @@ impl Round {
         Ok(Rounded { open: waiting.len() + acts.len(), acted })
     }
 
+    /// Nothing gets older or younger because somebody sets the clock.
+    async fn heed_clock(&mut self, lease: &Lease) -> Result<()> {
+        let mut watch = self.watch;
+        let Some(step) = watch.look(now(), Instant::now().into_std()) else {
+            self.watch = watch;
+            return Ok(());
+        };
+        let seconds = step.millis() as f64 / 1000.0;
+        warn!(seconds, "the time of day was set; what is under way stays as old as it was");
+        let mut memories = self.led.memories.clone();
+        memories.values_mut().for_each(|memory| memory.shift(step.millis()));
+        still_leads(self.store.shift(lease, step, &memories).await?)?;
+        self.led.memories = memories;
+        // A clock that is far ahead must not make the audit look old enough to be forgotten.
+        self.led.forgot_at = Some(Instant::now());
+        self.watch = watch;
+        Ok(())
+    }
+
     /// Reads what the leader before has left.
     async fn take_over(&mut self, lease: &Lease) -> Result<()> {
         let memories = self.store.memories().await?;
@@ -319,7 +342,7 @@ impl Round {
         let templates = self.store.templates().await?;
         let templates = templates.into_iter().map(|t| (t.service.clone(), t)).collect();
         // Only now: what could not be read is read again in the next round.
-        let (lease_held, forgot_at) = (Some(lease.clone()), now());
+        let (lease_held, forgot_at) = (Some(lease.clone()), Some(Instant::now()));
         self.led =
             Led { lease: lease_held, memories, census, templates, forgot_at, ..Led::default() };
         self.page.lead(Some(lease.epoch));
@@ -447,10 +470,10 @@ impl Round {
     }
 
     async fn forget(&mut self, lease: &Lease, at: Timestamp) -> Result<()> {
-        if at.since(self.led.forgot_at) < FORGET_EVERY {
+        if self.led.forgot_at.is_some_and(|last| last.elapsed() < FORGET_EVERY) {
             return Ok(());
         }
-        self.led.forgot_at = at;
+        self.led.forgot_at = Some(Instant::now());
         self.led.complaints.clear();
         self.store.forget_before(lease, at - self.config.timing.keep_history).await?;
         Ok(())

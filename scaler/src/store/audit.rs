@@ -326,7 +326,11 @@ impl Entry {
     }
 }
 
-async fn remember(tx: &mut Tx, policy: &str, history: &History) -> Result<(), sqlx::Error> {
+pub(super) async fn remember(
+    tx: &mut Tx,
+    policy: &str,
+    history: &History,
+) -> Result<(), sqlx::Error> {
     let text = serde_json::to_string(history).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
     let updated = sqlx::query("UPDATE memory SET history = ? WHERE policy = ?")
         .bind(&text)

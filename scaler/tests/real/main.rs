@@ -14,4 +14,5 @@ mod metrics;
 mod notify;
 mod scale;
 mod store;
+mod time;
 mod trouble;

@@ -234,13 +234,17 @@ impl Site {
 
     /// Starts `run`, to die at a point if one is given. Its log is kept in the directory.
     pub(crate) fn run(&self, crash_at: Option<&str>) -> Process {
+        let point = crash_at.map(|point| ("BERTH_SCALER_CRASH_AT", point));
+        self.run_with(point.as_slice())
+    }
+
+    /// Starts `run` with variables of its own.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)]) -> Process {
         let log = self.dir.path().join("log");
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let mut command = self.command(&["run"]);
         command.stderr(log).stdout(Stdio::null());
-        if let Some(point) = crash_at {
-            command.env("BERTH_SCALER_CRASH_AT", point);
-        }
+        command.envs(variables.iter().copied());
         Process::start(&mut command)
     }
 

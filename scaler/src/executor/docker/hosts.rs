@@ -1,7 +1,7 @@
 //! Connections to Docker hosts.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bollard::errors::Error;
@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use crate::config;
 use crate::executor::StepError;
 use crate::http;
+use crate::timestamp::Timestamp;
 
 /// No request is given longer to begin its answer.
 const LONGEST_ACT: Duration = Duration::from_secs(60);
@@ -48,6 +49,8 @@ pub struct Host {
     /// `name` in the configuration.
     pub name: String,
     docker: Docker,
+    /// What its clock showed, and when, by ours that nobody can set.
+    told: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl Host {
@@ -75,7 +78,20 @@ impl Host {
                 )?
             }
         };
-        Ok(Self { name: host.name.clone(), docker })
+        Ok(Self { name: host.name.clone(), docker, told: Mutex::default() })
+    }
+
+    /// What the host's own clock shows, as far as it says. It is asked now and then.
+    pub async fn time(&self) -> Option<Timestamp> {
+        const ASK_EVERY: Duration = Duration::from_secs(60);
+        let told = || *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told().is_none_or(|(_, at)| at.elapsed() >= ASK_EVERY) {
+            let time = self.docker.info().await.ok()?.system_time?;
+            let time = Timestamp(time.parse::<jiff::Timestamp>().ok()?.as_millisecond());
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            *told = Some((time, Instant::now()));
+        }
+        told().map(|(time, at)| time + at.elapsed())
     }
 
     /// The client. It names no version of the API, so that each host speaks its own newest one;
