@@ -5,7 +5,7 @@ mod support;
 
 use support::agent::{Agent, Running, hello};
 use support::crowd::{PORT, address, all_in, come_in, container, haproxy, start, taken, template};
-use support::haproxy::Haproxy;
+use support::haproxy::{Haproxy, versions};
 use support::namespace::{Apart, alone, ip, skip};
 use support::{Port, eventually, stays};
 
@@ -47,6 +47,44 @@ fn a_name_stands_for_all_its_addresses_and_a_replaced_load_balancer_is_found_by_
     come_in(&replaced, 1);
     assert_eq!(agent.stop(), 143);
     assert!(replaced.ready().is_empty());
+}
+
+/// As a virtual address of Docker Swarm or Kubernetes does: another process for each connection.
+#[test]
+fn two_haproxys_behind_one_address_are_said_once_and_nothing_stays_in_either() {
+    for version in versions() {
+        for balance in ["roundrobin", "random"] {
+            let both = [0, 1].map(|_| haproxy(version.clone(), 10));
+            let port = Port::free();
+            let [one, two] = both.each_ref().map(|haproxy| haproxy.stats);
+            let _virtual = Haproxy::with_config(
+                "haproxy".into(),
+                &format!(
+                    "backend webapp\nlisten virtual\n  mode tcp\n  bind 127.0.0.1:{port}\n  \
+                     balance {balance}\n  server one 127.0.0.1:{one}\n  server two 127.0.0.1:{two}\n"
+                ),
+            );
+            // One who is told the address of each is not disturbed for long.
+            let list = format!("127.0.0.1:{one},127.0.0.1:{two}");
+            let _right = container(9, one).env("HAPROXY_SERVER", list).start();
+            both.iter().for_each(|haproxy| come_in(haproxy, 1));
+            let mut agents: Vec<_> = (0..3).map(|i| container(i, port).start()).collect();
+            let says = |agent: &Running| agent.log().contains("several HAProxys answer");
+            eventually("all say so", || agents.iter().all(says));
+            let alone = || {
+                both.iter().all(|haproxy| {
+                    all_in(haproxy, 1) && taken(haproxy).into_values().all(|at| at == address(9))
+                })
+            };
+            eventually("nothing is left", alone);
+            stays("so", alone);
+            for agent in &mut agents {
+                assert_eq!(agent.log().matches("several HAProxys answer").count(), 1);
+                assert_eq!(agent.stop(), 143);
+            }
+            assert!(alone());
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub mod tls;
 pub mod tls;
 pub mod wire;
 
-pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers};
+pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers, Swept};
 pub use settings::{Settings, TlsFiles};
 pub use tls::Tls;
 pub use wire::TableError;

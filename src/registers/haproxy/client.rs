@@ -3,6 +3,8 @@
 //! A connection is never kept: HAProxy takes few of them (`stats maxconn`, 10 by default), and one
 //! that outlives a reload goes on talking to the old worker.
 
+mod sweep;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +25,8 @@ use super::wire::server::{self, Server};
 use super::wire::stat::{ServerStat, StatTable};
 use super::wire::{TableError, excerpt};
 use crate::net::connect;
+
+pub use sweep::Swept;
 
 /// Longest time that one exchange may take: a stats socket with all its connections taken accepts
 /// another and answers when one of them ends.
@@ -296,7 +300,8 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-fn line(commands: &[Command<'_>]) -> String {
+/// One line of commands.
+pub(super) fn line(commands: &[Command<'_>]) -> String {
     let words: Vec<_> = commands.iter().map(Command::to_string).collect();
     words.join("; ") + "\n"
 }

@@ -10,6 +10,7 @@ mod ask;
 mod discovery;
 mod machine;
 mod notice;
+mod processes;
 mod traffic;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use tokio::time::sleep;
 
 use crate::net::random;
+use crate::registers::haproxy::client::line;
 use crate::registers::haproxy::{Client, ClientError, Overview, Settings};
 use crate::registers::{Channels, Standing};
 use ask::{Ask, Heard, Moment};
@@ -87,6 +89,15 @@ async fn answer(client: &Client, ask: &Ask) -> Heard {
         Ask::Change(step) => {
             tracing::trace!(endpoint = %client.endpoint(), ?step);
             client.change(&step.commands()).await.map(Heard::Done)
+        }
+        Ask::Sweep(sweep) => {
+            let sweep = sweep.clone();
+            let choose = move |servers: &[_]| {
+                let step = sweep.choose(servers);
+                let commands = step.commands();
+                (!commands.is_empty()).then(|| line(&commands))
+            };
+            client.sweep(choose).await.map(Heard::Swept)
         }
     };
     heard.unwrap_or_else(Heard::Failed)

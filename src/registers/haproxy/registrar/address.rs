@@ -79,6 +79,12 @@ impl Addresses {
         servers.iter().filter(is_left).collect()
     }
 
+    /// What a slot may show that is this container's.
+    pub(super) fn all(&self) -> Vec<SocketAddr> {
+        let former = self.former.iter().map(|former| former.endpoint);
+        self.endpoint.into_iter().chain(former).collect()
+    }
+
     /// Whether a slot may still show a former endpoint.
     pub(super) fn may_be_left(&self) -> bool {
         !self.former.is_empty()

@@ -1,12 +1,12 @@
 //! What a [machine](super::machine) asks for, and what it hears.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registers::Desired;
-use crate::registers::haproxy::slot::Step;
-use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat};
+use crate::registers::haproxy::slot::{Release, Step};
+use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat, Swept};
 
 /// What the machine waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,36 @@ pub(super) enum Ask {
     },
     /// The commands of this step to be carried out.
     Change(Step),
+    /// What shows our addresses to be given back, by whichever process answers.
+    Sweep(Sweep),
+}
+
+/// What is to be given back, whatever else is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sweep {
+    pub(super) backend: Option<Arc<str>>,
+    pub(super) prefix: String,
+    pub(super) endpoints: Vec<SocketAddr>,
+}
+
+impl Sweep {
+    /// The step that gives it back.
+    pub(super) fn choose(&self, servers: &[Server]) -> Step {
+        let is_slot = |server: &Server| {
+            server.slot_number(&self.prefix).is_some()
+                && (self.backend.as_ref() == Some(&server.backend)
+                    || server.admin.configured_disabled())
+        };
+        let releases: Vec<_> = servers
+            .iter()
+            .filter(|server| is_slot(server))
+            .filter_map(|slot| {
+                let endpoint = slot.endpoint().filter(|at| self.endpoints.contains(at))?;
+                Some(Release { slot: slot.clone(), port: endpoint.port() })
+            })
+            .collect();
+        if releases.is_empty() { Step::Nothing } else { Step::Release(releases) }
+    }
 }
 
 /// What came of it.
@@ -61,8 +91,22 @@ pub(super) enum Heard {
     },
     /// Every command was accepted.
     Done(Peers),
+    /// What was found and given back.
+    Swept(Swept),
     /// Nothing.
     Failed(ClientError),
+}
+
+impl Heard {
+    /// Who answered, where that is known.
+    pub(super) fn peers(&self) -> Option<&Peers> {
+        match self {
+            Self::Alive(peers) | Self::Done(peers) => Some(peers),
+            Self::Table(overview) => Some(&overview.peers),
+            Self::Swept(swept) => Some(&swept.peers),
+            Self::Woken | Self::Route(_) | Self::Line { .. } | Self::Failed(_) => None,
+        }
+    }
 }
 
 /// The circumstances in which something is heard.

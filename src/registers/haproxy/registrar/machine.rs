@@ -5,6 +5,7 @@
 //! from what HAProxy shows, so a turn may be broken off wherever it waits: [`Heard::Woken`] begins
 //! the next.
 
+mod divided;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -19,10 +20,11 @@ use super::address::Addresses;
 use super::ask::{Ask, Heard, Moment};
 use super::discovery::{self, Unfit};
 use super::notice::{News, Notices};
+use super::processes::{Answerer, Processes};
 use super::traffic::Traffic;
 use crate::net::backoff::{Backoff, jitter};
 use crate::registers::haproxy::slot::{Me, Memory, View, give_back, plan};
-use crate::registers::haproxy::{ClientError, Overview, Server, ServerStat, Settings};
+use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat, Settings};
 use crate::registers::{Desired, Standing};
 
 /// Full reads after a slot went into rotation, when a lost race is most likely to show.
@@ -59,6 +61,15 @@ enum Phase {
     },
     /// Nothing is held and nothing is wished.
     Idle,
+    /// Several HAProxys answer at this address: nothing is claimed, and what is held is given back.
+    Divided {
+        /// How often it was looked since the last pause.
+        looks: u32,
+        /// Whether different processes answered in that time.
+        others: bool,
+        /// Whether there was something to give back.
+        found: bool,
+    },
     /// Not to be in rotation.
     Leaving {
         /// For how long.
@@ -78,6 +89,7 @@ pub(super) struct Machine {
     backend: Option<Arc<str>>,
     memory: Memory,
     addresses: Addresses,
+    processes: Processes,
     traffic: Traffic,
     /// Turns that failed, one after the other.
     failures: u32,
@@ -98,6 +110,7 @@ impl Machine {
             backend: None,
             memory: Memory::default(),
             addresses: Addresses::default(),
+            processes: Processes::default(),
             traffic: Traffic::default(),
             failures: 0,
             backoff,
@@ -119,14 +132,16 @@ impl Machine {
     /// Takes in what was heard; says where that leaves this container, when it is known.
     pub(super) fn next(&mut self, heard: Heard, at: Moment) -> Option<Standing> {
         self.follow(at);
+        if let Some(peers) = heard.peers() {
+            self.note(peers, at);
+        }
         let asked = mem::replace(&mut self.ask, Ask::Rest(Duration::ZERO));
         match (asked, heard) {
             (_, Heard::Failed(error)) => self.fail(&error.into(), at),
+            (Ask::Sweep(_), Heard::Swept(swept)) => self.swept(swept.changed, at),
+            _ if self.is_divided() => self.sweep(at),
             (Ask::Route, Heard::Route(route)) => self.reroute(route, at),
-            (Ask::Ping, Heard::Alive(peers)) => {
-                self.traffic.note(peers.process, at.now);
-                self.look(at)
-            }
+            (Ask::Ping, Heard::Alive(_)) => self.look(at),
             (Ask::Table { since, .. }, Heard::Table(overview)) => self.see(&overview, since, at),
             (_, Heard::Line { local, .. }) if self.has_moved(local) => self.look(at),
             (Ask::Verify(slot), Heard::Line { line, .. }) => self.verify(&slot, line, at),
@@ -140,11 +155,22 @@ impl Machine {
                 let more = line.filter(empty).map_or(0, |line| line.sessions);
                 self.empty(rest, sessions.saturating_add(more), at)
             }
-            (Ask::Change(step), Heard::Done(peers)) => {
-                self.traffic.note(peers.process, at.now);
-                self.taken(step, at)
-            }
+            (Ask::Change(step), Heard::Done(_)) => self.taken(step, at),
             _ => self.begin(at),
+        }
+    }
+
+    /// Takes in who answered.
+    fn note(&mut self, peers: &Peers, at: Moment) {
+        let Some(process) = &peers.process else { return };
+        let other = self.processes.note(process, at.now) == Answerer::Other;
+        if other {
+            self.traffic.replaced(at.now.saturating_sub(process.uptime));
+        }
+        match &mut self.phase {
+            Phase::Divided { others, .. } => *others |= other,
+            _ if self.processes.alternate() => self.divide(at),
+            _ => {}
         }
     }
 
@@ -213,7 +239,10 @@ impl Machine {
         });
         if !mine {
             self.notices.changed();
-            return self.look(at);
+            // Perhaps another process answered than before, and with each turn of two exchanges the
+            // same one would be read each time.
+            self.ask = Ask::Ping;
+            return None;
         }
         self.rest(Standing::Serving, self.interval(at), at)
     }
@@ -224,7 +253,6 @@ impl Machine {
     }
 
     fn see(&mut self, overview: &Overview, since: Duration, at: Moment) -> Option<Standing> {
-        self.traffic.note(overview.peers.process, at.now);
         let (backend, endpoint) = match self.place(overview) {
             Ok(place) => place,
             Err(unfit) => return self.fail(&unfit.into(), at),

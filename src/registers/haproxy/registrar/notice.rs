@@ -24,6 +24,10 @@ pub(super) enum News {
     Trouble(String),
     /// What failed works again.
     Reachable,
+    /// Several processes answer in turn.
+    Divided,
+    /// One does again.
+    United,
     /// The slot is in rotation.
     Claimed(Slot),
     /// The slot that was held is no longer, or not in rotation; what follows will be said.
@@ -67,6 +71,14 @@ impl News {
                 warn!(register, error, "cannot register, the app runs on; retrying");
             }
             Self::Reachable => info!(register, "HAProxy answers again"),
+            Self::Divided => {
+                warn!(
+                    register,
+                    "several HAProxys answer at this address in turn, so this container is registered with none \
+                     of them; let HAPROXY_SERVER list an address of each, or a name with all of these"
+                );
+            }
+            Self::United => info!(register, "one HAProxy answers at this address again"),
             Self::Claimed(Slot { backend, name: slot }) => {
                 info!(register, %backend, %slot, "in rotation");
             }
@@ -136,6 +148,15 @@ impl Notices {
             self.troubles.clear();
             self.next.push(News::Reachable);
         }
+    }
+
+    pub(super) fn divided(&mut self) {
+        self.next.push(News::Divided);
+        self.said = None;
+    }
+
+    pub(super) fn united(&mut self) {
+        self.next.push(News::United);
     }
 
     pub(super) fn claimed(&mut self, slot: &Server) {

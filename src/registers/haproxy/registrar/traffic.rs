@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use crate::registers::haproxy::Process;
-
 /// What is known of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Traffic {
-    /// The process that answered last.
-    process: Option<Process>,
     flow: Flow,
 }
 
@@ -41,12 +37,10 @@ impl Traffic {
         self.flow != Flow::None
     }
 
-    /// Notes which process answers.
-    pub(super) fn note(&mut self, process: Option<Process>, now: Duration) {
-        let Some(process) = process else { return };
-        let before = self.process.replace(process);
-        if self.may_run() && before.is_some_and(|before| before.pid != process.pid) {
-            self.flow = Flow::Replaced(now.saturating_sub(process.uptime));
+    /// Another process answers, and took over at this time.
+    pub(super) fn replaced(&mut self, at: Duration) {
+        if self.may_run() {
+            self.flow = Flow::Replaced(at);
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use super::super::notice::News;
 use super::*;
 use crate::registers::haproxy::slot::Step;
-use crate::registers::haproxy::{AdminState, Checks, Peers, Process};
+use crate::registers::haproxy::{AdminState, Checks, Peers, Process, Swept};
 
 const ME: &str = "10.0.0.5:3128";
 const ANOTHER: &str = "10.0.0.9:3128";
@@ -44,7 +44,7 @@ impl Life {
     }
 
     fn peers(&self) -> Peers {
-        Peers { process: self.process, local: Some(self.local) }
+        Peers { process: self.process.clone(), local: Some(self.local) }
     }
 
     /// One whose slot, node1, is in rotation and beyond the early checks.
@@ -108,6 +108,10 @@ impl Life {
         self.hears(Heard::Route(local.parse().ok()))
     }
 
+    fn alive(&mut self) -> String {
+        self.hears(Heard::Alive(self.peers()))
+    }
+
     fn done(&mut self) -> String {
         self.hears(Heard::Done(self.peers()))
     }
@@ -155,6 +159,7 @@ fn asked(ask: &Ask) -> String {
         Ask::Verify(slot) => format!("verify {}", slot.name),
         Ask::Work(slot) => format!("count {}", slot.name),
         Ask::Emptied { slot, .. } => format!("count former {}", slot.name),
+        Ask::Sweep(_) => "sweep".to_owned(),
         Ask::Change(Step::Claim { slot, .. }) => format!("claim {}", slot.name),
         Ask::Change(Step::MakeReady(slot)) => format!("make {} ready", slot.name),
         Ask::Change(Step::Drain(slot)) => format!("drain {}", slot.name),
@@ -229,15 +234,16 @@ fn a_slot_that_somebody_takes_out_or_over_is_read_at_once() {
     {
         let mut life = Life::holding();
         life.wakes(1000);
-        assert_eq!(life.line_at(endpoint, status, 0), "'node1 changed'; read webapp");
+        assert_eq!(life.line_at(endpoint, status, 0), "'node1 changed'; ping");
     }
     let mut life = Life::holding();
     life.wakes(1000);
     assert_eq!(
         life.hears(Heard::Line { line: None, local: None }),
-        "'node1 changed'; read webapp",
+        "'node1 changed'; ping",
         "it is gone"
     );
+    assert_eq!(life.alive(), "read webapp");
     assert_eq!(life.table(&["10.0.0.9 ready", EMPTY]), "claim node2");
 }
 
@@ -246,6 +252,7 @@ fn an_operators_doing_is_said_once() {
     let mut life = Life::holding();
     life.wakes(1000);
     life.line("MAINT", 0);
+    life.alive();
     let operator = "10.0.0.5 maint";
     assert_eq!(life.table(&[operator]), "'node1 out by an operator'; serving; rest 1000ms");
     assert_eq!(life.wakes(1000), "read webapp");
@@ -290,7 +297,7 @@ fn a_failure_is_said_once_and_only_a_sign_of_life_is_asked_for_then() {
     assert_eq!(life.wakes(75), "ping");
     assert_eq!(life.fails(), "unreachable; rest 150ms");
     assert_eq!(life.wakes(150), "ping");
-    assert_eq!(life.hears(Heard::Alive(Peers::default())), "read all");
+    assert_eq!(life.alive(), "read all");
     assert_eq!(
         life.table(&["10.0.0.5 ready"]),
         "'reachable'; 'node1 in rotation'; serving; rest 40ms"
@@ -305,14 +312,14 @@ fn a_refused_change_is_not_over_because_a_read_succeeds() {
     life.table(&[EMPTY]);
     assert!(life.fails().starts_with("'no answer"));
     life.wakes(50);
-    life.hears(Heard::Alive(Peers::default()));
+    life.alive();
     // The claim may have been carried out all the same.
     assert_eq!(life.table(&[EMPTY]), "absent; rest 10ms");
     life.wakes(1000);
     assert_eq!(life.table(&[EMPTY]), "claim node1");
     assert_eq!(life.fails(), "rest 75ms");
     life.wakes(75);
-    life.hears(Heard::Alive(Peers::default()));
+    life.alive();
     assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
     assert_eq!(life.done(), "'reachable'; 'node1 in rotation'; serving; rest 40ms");
 }
@@ -367,7 +374,10 @@ fn sessions_that_last_for_hours_are_counted_less_and_less() {
 
 #[test]
 fn a_process_that_was_replaced_while_it_served_gets_the_drains_time() {
-    let process = |pid, uptime| Some(Process { pid, uptime: Duration::from_secs(uptime) });
+    let process = |pid, uptime| {
+        let uptime = Duration::from_secs(uptime);
+        Some(Process { pid, uptime, node: None, stopping: false })
+    };
     let mut life = Life::holding();
     life.process = process(1, 1000);
     life.wishes(Desired::Draining);
@@ -525,10 +535,45 @@ fn commands_that_are_refused_are_tried_less_and_less_but_not_by_who_leaves() {
         assert!(life.hears(Heard::Failed(refused())).contains(&format!("rest {pause}ms")));
         life.now += Duration::from_secs(1);
         life.wakes(pause);
-        life.hears(Heard::Alive(Peers::default()));
+        life.alive();
     }
     life.wishes(Desired::Absent);
-    life.hears(Heard::Alive(Peers::default()));
+    life.alive();
     life.table(&["10.0.0.5 ready"]);
     assert_eq!(life.hears(Heard::Failed(refused())), "unreachable; rest 37ms");
+}
+
+#[test]
+fn two_haproxys_at_one_address_get_all_back_and_nothing_more() {
+    let process = |pid| {
+        let uptime = Duration::from_secs(100);
+        Some(Process { pid, uptime, node: None, stopping: false })
+    };
+    let mut life = Life::new();
+    let swept = |life: &mut Life, pid, changed| {
+        life.process = process(pid);
+        let peers = life.peers();
+        let follows = life.hears(Heard::Swept(Swept { peers, changed }));
+        life.hears(Heard::Woken);
+        follows
+    };
+    life.process = process(1);
+    life.wishes(Desired::Serving);
+    life.table(&[EMPTY]);
+    // Each read goes to the one, each change to the other.
+    for pids in [(2, 1), (2, 1)] {
+        life.process = process(pids.0);
+        life.done();
+        life.wakes(300);
+        life.process = process(pids.1);
+        life.table(&[EMPTY]);
+    }
+    assert_eq!(asked(life.machine.ask()), "sweep");
+    assert_eq!(swept(&mut life, 2, true), "absent; rest 50ms");
+    let looks = (0..40).find(|n| swept(&mut life, 1 + n % 2, false).contains("rest 30000ms"));
+    assert!(looks.is_some(), "then a look every half minute");
+    for _ in 0..11 {
+        swept(&mut life, 1, false);
+    }
+    assert_eq!(swept(&mut life, 1, false), "'united'; read all", "the other one is gone");
 }
