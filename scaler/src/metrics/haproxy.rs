@@ -148,7 +148,7 @@ impl HaProxy {
         let gone = gone.map(|endpoint| format!("{endpoint} answered before and is not asked now"));
         self.answered.extend(said.iter().map(|s| (s.endpoint.clone(), now)));
         let young = said.iter().find_map(|s| {
-            let uptime = s.process?.uptime;
+            let uptime = s.process.as_ref()?.uptime;
             (uptime < self.settle).then(|| {
                 let secs = uptime.as_secs();
                 format!("{} runs for {secs} s, and one before it may have sessions", s.endpoint)
@@ -338,8 +338,9 @@ mod tests {
     fn tables(texts: &[&str]) -> Vec<Said> {
         let endpoint = |n: usize| Endpoint::Unix(format!("/{n}").into());
         let tables = texts.iter().map(|text| StatTable::parse(text).unwrap());
-        let process = Some(Process { pid: 7, uptime: Duration::from_secs(600) });
-        let said = |(n, table)| Said { endpoint: endpoint(n), table, process };
+        let process =
+            Some(Process { pid: 7, uptime: Duration::from_secs(600), node: None, stopping: false });
+        let said = |(n, table)| Said { endpoint: endpoint(n), table, process: process.clone() };
         tables.enumerate().map(said).collect()
     }
 
@@ -435,7 +436,8 @@ mod tests {
         let two = tables(&[TABLE, TABLE]);
         assert_eq!(haproxy.hidden(&two, at(0)), None);
         let mut young = two.clone();
-        young[1].process = Some(Process { pid: 8, uptime: Duration::from_secs(59) });
+        young[1].process =
+            Some(Process { pid: 8, uptime: Duration::from_secs(59), node: None, stopping: false });
         assert!(haproxy.hidden(&young, at(1)).unwrap().contains("/1 runs for 59 s"));
         assert!(haproxy.hidden(&two[..1], at(2)).unwrap().contains("/1 answered before"));
         assert!(haproxy.hidden(&two[..1], at(60)).is_some());
