@@ -64,20 +64,6 @@ async fn without_haproxy_the_address_is_the_one_that_faces_the_server() {
 }
 
 #[tokio::test]
-async fn an_address_that_changes_is_followed() {
-    let Some(bind) = Bind::start() else { return };
-    for lease in ["60", "0"] {
-        let mut one =
-            Container::start(at(&bind, &[("DNS_LEASE", lease)]), Some("10.53.0.1"), Some(80));
-        one.serve().await;
-        one.identity.send_modify(|identity| identity.addr = Some([10, 53, 0, 2].into()));
-        until("the other address", || shared(&bind) == ["10.53.0.2"]).await;
-        one.reach(Desired::Draining, Standing::Idle).await;
-        assert_eq!(records(&bind), [""; 0]);
-    }
-}
-
-#[tokio::test]
 async fn node_name_srv_and_ptr_come_and_go_with_the_container() {
     let Some(bind) = Bind::start() else { return };
     bind.nsupdate(REVERSE, "update add 1.0.53.10.in-addr.arpa 60 PTR foreign.test");

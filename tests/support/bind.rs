@@ -35,10 +35,14 @@ impl Bind {
 
     /// Starts one with an update-policy.
     pub fn start_with(policy: &str) -> Option<Self> {
+        Self::start_at(free_address(), policy)
+    }
+
+    /// Starts one at an address that an interface has.
+    pub fn start_at(addr: SocketAddr, policy: &str) -> Option<Self> {
         if !installed("named") || !installed("tsig-keygen") {
             return None;
         }
-        let addr = free_address();
         let dir = tempfile::tempdir().unwrap();
         let mut bind = Self { addr, zone: ZONE, dir, child: None };
         fs::write(bind.key_file(), make_key("hmac-sha256", KEY)).unwrap();
@@ -200,6 +204,25 @@ impl Bind {
         fs::write(&script, text).unwrap();
         let mut nsupdate = Command::new("nsupdate");
         let output = run(nsupdate.arg("-k").arg(self.key_file()).arg(&script));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Lets rndc in, signed with the same key; returns its port.
+    pub fn let_rndc_in(&self) -> Port {
+        let (port, conf) = (Port::free(), self.path("named.conf"));
+        let control = format!(
+            "controls {{ inet 127.0.0.1 port {port} allow {{ 127.0.0.1; }} keys {{ {KEY}; }}; }};"
+        );
+        let text = fs::read_to_string(&conf).unwrap();
+        fs::write(&conf, text.replace("controls { };", "") + &control).unwrap();
+        port
+    }
+
+    /// Tells the server something by rndc.
+    pub fn rndc(&self, port: Port, words: &[&str]) {
+        let mut rndc = Command::new("rndc");
+        rndc.args(["-s", "127.0.0.1", "-p", &port.to_string(), "-k"]).arg(self.key_file());
+        let output = run(rndc.args(words));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
