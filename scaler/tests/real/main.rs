@@ -9,6 +9,8 @@ mod trust;
 mod alerts;
 mod crash;
 mod docker;
+mod fake_docker;
+mod faults;
 mod hang;
 mod metrics;
 mod notify;
