@@ -7,6 +7,7 @@ mod support;
 mod trust;
 
 mod alerts;
+mod clone;
 mod crash;
 mod docker;
 mod fake_docker;
@@ -15,6 +16,7 @@ mod hang;
 mod metrics;
 mod notify;
 mod scale;
+mod stop;
 mod store;
 mod time;
 mod trouble;

@@ -126,7 +126,9 @@ impl Act<'_> {
 
     async fn make(&self) -> Result<Progress, StepError> {
         let spec = self.spec()?;
+        let image = self.image(&spec).await;
         let mut body = spec.body;
+        body.image = image;
         let labels = body.labels.get_or_insert_default();
         labels.insert(label::INTENT.to_owned(), self.task.intent.to_string());
         // The template may be a clone, and another scaler's.
@@ -150,6 +152,20 @@ impl Act<'_> {
             Err(Answer::Conflict(_) | Answer::None(_)) => Ok(creating),
             Err(Answer::No(why) | Answer::Missing(why)) => Err(StepError::Refused(why)),
         }
+    }
+
+    /// What to call the image: its name where that still means the same, else its id. On another
+    /// host the same image may have another id; there the name has to do.
+    async fn image(&self, spec: &Spec) -> Option<String> {
+        let (Some(name), Some(id)) = (&spec.body.image, &spec.image) else {
+            return spec.body.image.clone();
+        };
+        let called = async |image: &str| self.ask(self.docker.inspect_image(image)).await.ok()?.id;
+        let means = called(name).await;
+        if means.as_ref() == Some(id) || (means.is_some() && called(id).await.is_none()) {
+            return Some(name.clone());
+        }
+        Some(id.clone())
     }
 
     fn spec(&self) -> Result<Spec, StepError> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, NetworkingConfig,
+    ContainerCreateBody, ContainerInspectResponse, EndpointSettings, NetworkingConfig, PortBinding,
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub(super) struct Spec {
     pub(super) body: ContainerCreateBody,
     /// The other networks, to be connected before it starts.
     pub(super) more_networks: BTreeMap<String, EndpointSettings>,
+    /// The id of the image; its name in the body may mean another one by now, or none.
+    #[serde(default)]
+    pub(super) image: Option<String>,
 }
 
 impl Spec {
@@ -34,13 +37,27 @@ impl Spec {
         let mut body: ContainerCreateBody = serde_json::from_value(config).map_err(refuse)?;
         let mut host = inspected.host_config.unwrap_or_default();
         let mode = host.network_mode.clone().unwrap_or_default();
-        // Another container's network is its own host name, too.
-        body.hostname = None;
+        let own_names = OwnNames {
+            id,
+            name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+            hostname: body.hostname.take().unwrap_or_default(),
+        };
+        // Nothing at all means the image's own to the daemon.
+        if body.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+            body.entrypoint = Some(vec![String::new()]);
+        }
         if let Some(labels) = &mut body.labels {
             labels.retain(|name, _| !name.starts_with(COMPOSE));
         }
         for bindings in host.port_bindings.iter_mut().flat_map(HashMap::values_mut).flatten() {
-            bindings.iter_mut().for_each(|binding| binding.host_port = None);
+            bindings.iter_mut().for_each(free_port);
+        }
+        for ulimit in host.ulimits.iter_mut().flatten() {
+            ulimit.name = ulimit.name.take().map(plain_ulimit);
+        }
+        if mode.starts_with("container:") {
+            // Its ports are the other container's affair, and the daemon refuses to hear of them.
+            (body.exposed_ports, host.port_bindings, host.publish_all_ports) = (None, None, None);
         }
         host.container_id_file = None;
         body.host_config = Some(host);
@@ -48,13 +65,15 @@ impl Spec {
         let networks = inspected.network_settings.and_then(|n| n.networks).unwrap_or_default();
         let shared = mode.starts_with("container:") || mode == "host" || mode == "none";
         let networks = if shared { HashMap::new() } else { networks };
-        let mut networks: BTreeMap<String, EndpointSettings> =
-            networks.into_iter().map(|(name, e)| (name.clone(), endpoint(&name, e, &id))).collect();
+        let mut networks: BTreeMap<String, EndpointSettings> = networks
+            .into_iter()
+            .map(|(name, e)| (name.clone(), own_names.less(&name, e)))
+            .collect();
         // Before API 1.44 a container is created with one network only.
         let first = networks.remove_entry(&mode).or_else(|| networks.pop_first());
         body.networking_config =
             first.map(|first| NetworkingConfig { endpoints_config: Some([first].into()) });
-        Ok(Self { body, more_networks: networks })
+        Ok(Self { body, more_networks: networks, image: inspected.image })
     }
 
     /// What a container of this spec may do to its host.
@@ -66,23 +85,42 @@ impl Spec {
     }
 }
 
-/// An endpoint without the addresses and names of the one container that has it.
-fn endpoint(network: &str, of: EndpointSettings, id: &str) -> EndpointSettings {
-    let plain = PLAIN_NETWORKS.contains(&network);
-    let aliases = of.aliases.filter(|_| !plain).map(|aliases| {
-        aliases.into_iter().filter(|a| !is_short_id(a) && !id.starts_with(a.as_str())).collect()
-    });
-    EndpointSettings {
-        aliases,
-        links: of.links,
-        driver_opts: of.driver_opts,
-        ..EndpointSettings::default()
+/// Names that one container alone answers to.
+struct OwnNames {
+    id: String,
+    name: String,
+    hostname: String,
+}
+
+impl OwnNames {
+    /// An endpoint without these names and the addresses of the one container that has it.
+    fn less(&self, network: &str, of: EndpointSettings) -> EndpointSettings {
+        let plain = PLAIN_NETWORKS.contains(&network);
+        let aliases = of.aliases.filter(|_| !plain);
+        EndpointSettings {
+            aliases: aliases.map(|all| all.into_iter().filter(|a| !self.has(a)).collect()),
+            links: of.links,
+            driver_opts: of.driver_opts,
+            ..EndpointSettings::default()
+        }
+    }
+
+    fn has(&self, alias: &str) -> bool {
+        /// Docker's own alias of a container: so many digits of its id.
+        const SHORT_ID: usize = 12;
+        let is_id = alias.len() >= SHORT_ID && self.id.starts_with(alias);
+        is_id || alias == self.name || alias == self.hostname
     }
 }
 
-/// Docker's own alias of a container: the first twelve digits of its id.
-fn is_short_id(alias: &str) -> bool {
-    alias.len() == 12 && alias.bytes().all(|b| b.is_ascii_hexdigit())
+/// A range of ports has room for more than one; of a fixed one the daemon chooses another.
+fn free_port(binding: &mut PortBinding) {
+    binding.host_port = binding.host_port.take().filter(|port| port.contains('-'));
+}
+
+/// Podman lists `RLIMIT_NOFILE` and takes `nofile`.
+fn plain_ulimit(name: String) -> String {
+    name.strip_prefix("RLIMIT_").map_or(name.clone(), str::to_ascii_lowercase)
 }
 
 #[cfg(test)]
@@ -145,5 +183,43 @@ mod tests {
         let spec = Spec::of(inspected).unwrap();
         let endpoints = spec.body.networking_config.unwrap().endpoints_config.unwrap();
         assert_eq!(endpoints["bridge"].aliases, None);
+    }
+
+    #[test]
+    fn a_clone_answers_to_no_name_of_the_original_and_to_all_of_the_service() {
+        let mut inspected = inspected();
+        inspected.name = Some("/web_1".to_owned());
+        inspected.config.as_mut().unwrap().hostname = Some("custom".to_owned());
+        let networks = inspected.network_settings.as_mut().unwrap().networks.as_mut().unwrap();
+        let all = ["0", "01", "web", "web_1", "custom", "0123456789ab", "deadbeefcafe"];
+        networks.get_mut("front").unwrap().aliases = Some(all.map(str::to_owned).into());
+        let spec = Spec::of(inspected).unwrap();
+        let endpoints = spec.body.networking_config.unwrap().endpoints_config.unwrap();
+        let kept = ["0", "01", "web", "deadbeefcafe"].map(str::to_owned);
+        assert_eq!(endpoints["front"].aliases, Some(kept.into()));
+    }
+
+    #[test]
+    fn what_the_daemon_would_refuse_or_take_for_the_images_own_is_said_otherwise() {
+        let host = |config: serde_json::Value| {
+            let mut inspected = inspected();
+            let host = inspected.host_config.as_mut().unwrap();
+            *host = serde_json::from_value(config).unwrap();
+            Spec::of(inspected).unwrap().body
+        };
+        let body = host(json!({"NetworkMode": "container:vpn", "PublishAllPorts": true}));
+        assert_eq!((body.exposed_ports, body.networking_config), (None, None));
+        assert_eq!(body.entrypoint, Some(vec![String::new()]), "none, and not the image's");
+        let body = host(json!({
+            "PortBindings": {"80/tcp": [{"HostPort": "8000-8010"}, {"HostPort": "8080"}]},
+            "Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 1, "Hard": 2}, {"Name": "core"}]
+        }));
+        let host = serde_json::to_value(body.host_config.unwrap()).unwrap();
+        assert_eq!(host["PortBindings"], json!({"80/tcp": [{"HostPort": "8000-8010"}, {}]}));
+        assert_eq!(host["Ulimits"][0]["Name"], "nofile");
+        assert_eq!(host["Ulimits"][1]["Name"], "core");
+        let mut plain = inspected();
+        plain.config.as_mut().unwrap().entrypoint = Some(vec!["/init".to_owned()]);
+        assert_eq!(Spec::of(plain).unwrap().body.entrypoint, Some(vec!["/init".to_owned()]));
     }
 }
