@@ -77,6 +77,32 @@ fn the_record_is_out_while_the_last_requests_still_run() {
 }
 
 #[test]
+fn the_nodes_name_follows_the_container_to_another_slot() {
+    let Some(bind) = Bind::start() else { return };
+    let haproxy = Haproxy::start(ARTICLE);
+    let mut agent = Agent::hello(&haproxy, "one", Port::free())
+        .env("DNS_SERVER", bind.addr)
+        .env("DNS_ZONE", ZONE)
+        .env("DNS_NAME", "webapp")
+        .env("DNS_NODE_NAME", "{slot}")
+        .env("DNS_LEASE", "10")
+        .env("DNS_TSIG_KEYFILE", bind.key_file().display())
+        .start();
+    let holds = |slot: &str| bind.dig(&format!("{slot}.{ZONE}"), "A") == ["127.0.0.1"];
+    let mine = || haproxy.ready().into_iter().filter(|slot| slot.addr != "10.9.9.9".parse().ok());
+    eventually("it has a slot", || mine().count() == 1);
+    let first = mine().next().unwrap().name;
+    eventually("its name", || holds(&first));
+    haproxy.command(&format!("set server webapp/{first} addr 10.9.9.9 port 1"));
+    eventually("the name of another slot, and no longer that of the first", || {
+        mine().any(|slot| holds(&slot.name))
+            && bind.dig(&format!("{first}.{ZONE}"), "ANY").is_empty()
+    });
+    assert_eq!(agent.stop(), 143);
+    assert_eq!((records(&bind), leases(&bind)), (Vec::<String>::new(), 0));
+}
+
+#[test]
 fn leases_do_not_mind_clocks_that_differ() {
     let Some(bind) = Bind::start() else { return };
     let Some(library) = faketime() else { return };
@@ -247,6 +273,16 @@ fn what_is_wrong_is_a_configuration_error() {
     std::fs::write(&key_file, "key k { algorithm hmac-md5; secret \"c2VjcmV0c2VjcmV0\"; };")
         .unwrap();
     let key_file = key_file.to_str().unwrap();
+    // A good key, and more behind it than a file of secrets can have.
+    let long_files = [
+        "key k { algorithm hmac-sha256; secret \"c2VjcmV0c2VjcmV0\"; };",
+        "hmac-sha256:k:c2VjcmV0",
+    ]
+    .map(|key| {
+        let file = dir.path().join(format!("long-{}", key.len()));
+        std::fs::write(&file, format!("{key}\n{}", "\n".repeat(64 * 1024))).unwrap();
+        file.display().to_string()
+    });
     for (name, value, complaint) in [
         ("DNS_SERVER", "a b", "DNS_SERVER has 'a b', expected host names or IP addresses"),
         ("DNS_SERVER", "unix:/run/dns", "DNS_SERVER has 'unix:/run/dns', expected host names"),
@@ -269,6 +305,8 @@ fn what_is_wrong_is_a_configuration_error() {
         ("DNS_PTR", "maybe", "DNS_PTR is 'maybe', expected 0 or 1"),
         ("DNS_TSIG_KEYFILE", "/nonexistent/key", "names /nonexistent/key, which cannot be read"),
         ("DNS_TSIG_KEYFILE", key_file, "has a key for hmac-md5, which is too weak: expected"),
+        ("DNS_TSIG_KEYFILE", &long_files[0], "longer than"),
+        ("DNS_TSIG_KEY_FILE", &long_files[1], "longer than"),
         ("DNS_TSIG_KEY", "hmac-sha1:k:c2VjcmV0c2VjcmV0", "DNS_TSIG_KEY has a key for hmac-sha1"),
         ("DNS_TSIG_KEY", "k:c2VjcmV0c2VjcmV0", "DNS_TSIG_KEY is not alg:name:base64"),
         ("SERVICE_NAME", "a:b", "DNS_NAME is not set, and SERVICE_NAME is 'a:b', expected labels"),
