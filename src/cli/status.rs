@@ -58,8 +58,10 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
     if let Some(haproxy) = &settings.haproxy {
         let haproxy = Arc::new(haproxy.clone());
         let targets = haproxy.servers.iter().cloned();
-        let asked = targets.map(|to| ask_target(to, Arc::clone(&haproxy), resolver.clone()));
-        status.haproxy = at_once(asked).await.into_iter().flatten().collect();
+        let asked = targets
+            .map(|to| (to.to_string(), ask_target(to, Arc::clone(&haproxy), resolver.clone())));
+        let all = at_once(asked, |server| vec![broken(server)]).await;
+        status.haproxy = all.into_iter().flatten().collect();
         status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
     }
     if let Some(dns) = &settings.dns {
@@ -78,15 +80,23 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
 }
 
 /// Awaits all of them side by side, so that one that hangs does not add to another; in their order.
-async fn at_once<T: Send + 'static>(
-    futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+/// Of one that panics `broken` says what is to be told: it must not count as a good answer.
+async fn at_once<K, T: Send + 'static>(
+    futures: impl Iterator<Item = (K, impl Future<Output = T> + Send + 'static)>,
+    broken: impl Fn(K) -> T,
 ) -> Vec<T> {
-    let tasks: Vec<_> = futures.map(tokio::spawn).collect();
+    let tasks: Vec<_> = futures.map(|(name, future)| (name, tokio::spawn(future))).collect();
     let mut done = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        done.extend(task.await);
+    for (name, task) in tasks {
+        done.push(task.await.unwrap_or_else(|_| broken(name)));
     }
     done
+}
+
+/// What is said of a server whose query has panicked.
+fn broken(server: String) -> SlotStatus {
+    let error = Some("nothing is known, by a bug in berth".to_owned());
+    SlotStatus { server, error, ..Default::default() }
 }
 
 async fn ask_target(
@@ -111,7 +121,11 @@ async fn ask_target(
             }
         },
     };
-    one_family(at_once(clients.into_iter().map(|to| ask_haproxy(to, Arc::clone(&settings)))).await)
+    let asked = clients.into_iter().map(|to| {
+        let is_v4 = is_v4(&to);
+        ((is_v4, to.endpoint().to_string()), ask_haproxy(to, Arc::clone(&settings)))
+    });
+    one_family(at_once(asked, |(is_v4, server)| (is_v4, broken(server))).await)
 }
 
 /// As the registrars see it: a name with addresses of both families is one host with two addresses,
@@ -123,9 +137,13 @@ fn one_family(slots: Vec<(bool, SlotStatus)>) -> Vec<SlotStatus> {
     counts.into_iter().map(|(_, slot)| slot).collect()
 }
 
+fn is_v4(client: &Client) -> bool {
+    matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4())
+}
+
 /// Whether it was asked over IPv4, and what it said.
 async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStatus) {
-    let v4 = matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4());
+    let v4 = is_v4(&client);
     let mut status = SlotStatus { server: client.endpoint().to_string(), ..Default::default() };
     if let Err(error) = fill(&mut status, &client, &settings).await {
         status.error = Some(error.to_string());
@@ -233,4 +251,22 @@ fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]])
         writeln!(f, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_panics_is_not_a_good_answer() {
+        let query = |panics: bool| async move {
+            assert!(!panics, "on purpose");
+            SlotStatus { state: Some("UP".to_owned()), ..Default::default() }
+        };
+        let asked = [false, true, false].map(|panics| (panics.to_string(), query(panics)));
+        let all = at_once(asked.into_iter(), broken).await;
+        let good: Vec<_> = all.iter().map(SlotStatus::in_rotation).collect();
+        assert_eq!(good, [true, false, true]);
+        assert!(all[1].error.is_some());
+    }
 }
