@@ -432,6 +432,79 @@ fn connections_begun() -> u64 {
 }
 
 #[test]
+fn an_address_that_haproxy_cannot_reach_is_said_once() {
+    let port = Port::free();
+    let template = "server-template node 1-3 127.0.0.2:1 check inter 100ms fall 1 disabled";
+    let haproxy = Haproxy::start(template);
+    let mut agent = Agent::new(&["sleep", "1000"])
+        .at(&haproxy)
+        .env("READY_CHECK", "none")
+        .env("APP_ADDR", "127.9.9.9")
+        .env("APP_PORT", port)
+        .env("SYNC_INTERVAL", "200ms")
+        .start();
+    let says = |what: &str| agent.log().matches(what).count();
+    eventually("said", || says("finds this container DOWN") == 1);
+    assert!(agent.log().contains("check=L4CON") && agent.log().contains("127.9.9.9"));
+    let _app = TcpListener::bind(("127.9.9.9", port.0)).unwrap();
+    eventually("over", || says("finds this container UP again") == 1);
+    assert_eq!(says("finds this container DOWN"), 1);
+    agent.stop();
+}
+
+#[test]
+fn a_port_that_is_not_the_stats_sockets_is_called_by_its_name() {
+    let http = broken_haproxy(|mut stream| {
+        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.write_all(b"HTTP/1.0 400 Bad request\r\nConnection: close\r\n\r\n<html>\n");
+    });
+    let ssh = broken_haproxy(|mut stream| {
+        let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let redis = broken_haproxy(|mut stream| {
+        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.write_all(b"-ERR unknown command 'show'\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let master = Haproxy::with_master("haproxy".into(), &template_of(3));
+    let master_cli = format!("unix:{}", master.dir().join("master.sock").display());
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let front = Haproxy::start(ARTICLE);
+    for (server, words) in [
+        (at(http), "an HTTP server answers here"),
+        (at(front.http.0), "an HTTP server answers here"),
+        (at(ssh), "an SSH server answers here"),
+        (at(redis), "Redis"),
+        (master_cli, "is this the master CLI"),
+    ] {
+        let agent = Agent::new(&["sleep", "1000"])
+            .env("HAPROXY_SERVER", &server)
+            .env("APP_PORT", 1)
+            .env("APP_ADDR", "127.0.0.1")
+            .start();
+        eventually(words, || agent.log().contains(words));
+        stays("one line", || agent.log().matches("cannot register").count() == 1);
+    }
+}
+
+fn template_of(slots: usize) -> String {
+    format!("backend webapp\n  server-template node 1-{slots} localhost:3128 disabled\n")
+}
+
+#[test]
+fn a_description_in_another_encoding_is_no_matter() {
+    let mut haproxy = Haproxy::with_config("haproxy".into(), &template_of(3));
+    let file = haproxy.dir().join("haproxy.cfg");
+    let config = std::fs::read(&file).unwrap();
+    let described = config.strip_prefix(b"global\n").unwrap();
+    std::fs::write(&file, [b"global\n  description M\xfcnchen\n", described].concat()).unwrap();
+    haproxy.restart();
+    let _agent = Agent::hello(&haproxy, "one", Port::free()).start();
+    eventually("in", || haproxy.servers().iter().any(|slot| !slot.admin.in_maint()));
+}
+
+#[test]
 fn several_candidates_are_named_and_none_is_guessed() {
     let haproxy = Haproxy::with_config(
         "haproxy".into(),

@@ -79,7 +79,7 @@ pub fn is_ready(server: &Server) -> bool {
 
 fn ask(mut stream: impl Read + Write, command: &str) -> std::io::Result<String> {
     stream.write_all(format!("{command}\n").as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -64,7 +64,7 @@ impl Haproxy {
         Self::with_global(binary, "", proxies)
     }
 
-    /// The same as a master, which signal USR2 reloads.
+    /// The same as a master, which signal USR2 reloads, with its own CLI in `master.sock`.
     pub fn with_master(binary: PathBuf, proxies: &str) -> Self {
         Self::started(binary, true, "", proxies)
     }
@@ -121,6 +121,8 @@ frontend web
         let log = std::fs::File::create(self.dir.path().join("haproxy.log")).unwrap();
         let child = Command::new(&self.binary)
             .args(self.master.then_some("-W"))
+            .args(self.master.then_some("-S"))
+            .args(self.master.then(|| self.dir.path().join("master.sock")))
             .args(["-db", "-f"])
             .arg(self.dir.path().join("haproxy.cfg"))
             .args(arguments)

@@ -62,7 +62,7 @@ pub enum ClientError {
     /// No connection.
     #[error("connect: {0}")]
     Connect(#[source] io::Error),
-    /// The connection broke, or the answer was too long or not text.
+    /// The connection broke, or the answer was too long or another server's.
     #[error("{0}")]
     Exchange(#[source] io::Error),
     /// There is no trust between us, or no TLS.
@@ -100,7 +100,7 @@ pub enum ClientError {
         reply: String,
     },
     /// An answer that makes no sense.
-    #[error(transparent)]
+    #[error("{}{}", .0, door(.0))]
     Table(#[from] TableError),
 }
 
@@ -108,6 +108,17 @@ fn closed(tls: bool) -> &'static str {
     match tls {
         true => "does the proxy in front reach the stats socket?",
         false => "is this its stats socket, and one without TLS? (else set HAPROXY_TLS_CA)",
+    }
+}
+
+/// What is behind an answer that is no table.
+fn door(error: &TableError) -> &'static str {
+    if error.problem.contains("Unknown command") {
+        " (is this the master CLI, 'haproxy -S'? the workers' 'stats socket' line is needed)"
+    } else if error.problem.to_ascii_lowercase().contains("permission denied") {
+        " (the stats socket line needs 'level admin')"
+    } else {
+        ""
     }
 }
 
@@ -383,7 +394,7 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_is_an_error() {
-        let error = answer(b"\xff\xfe\n\n", &[Command::ShowServersState(None)]).await.unwrap_err();
-        assert!(error.to_string().contains("not text"), "{error}");
+        let error = answer(b"HTTP/1.1 400 Bad\n\n", &[Command::ShowInfo]).await.unwrap_err();
+        assert!(error.to_string().contains("an HTTP server answers here"), "{error}");
     }
 }

@@ -232,7 +232,7 @@ impl Machine {
     }
 
     fn verify(&mut self, slot: &Server, line: Option<ServerStat>, at: Moment) -> Option<Standing> {
-        let mine = line.is_some_and(|line| {
+        let mine = line.as_ref().is_some_and(|line| {
             line.endpoint == slot.endpoint()
                 && line.weight > 0
                 && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| line.status.starts_with(out))
@@ -243,6 +243,9 @@ impl Machine {
             // same one would be read each time.
             self.ask = Ask::Ping;
             return None;
+        }
+        if let Some(line) = line {
+            self.notices.checked(slot, &line, at.now);
         }
         self.rest(Standing::Serving, self.interval(at), at)
     }

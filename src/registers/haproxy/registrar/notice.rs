@@ -3,15 +3,19 @@
 use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::Problem;
-use crate::registers::haproxy::Server;
 use crate::registers::haproxy::slot::Release;
+use crate::registers::haproxy::{Server, ServerStat};
 
 /// Different troubles that one outage may log.
 const MAX_TROUBLES: usize = 4;
+
+/// How long a slot is DOWN until it is said. An app may restart, or be slow to begin with.
+const DOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// Something to be made known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,10 @@ pub(super) enum News {
     Claimed(Slot),
     /// The slot that was held is no longer, or not in rotation; what follows will be said.
     Changed(Slot),
+    /// HAProxy has found the slot DOWN for a while; the outcome of its last check.
+    Down(Slot, SocketAddr, Box<str>),
+    /// It has not any more.
+    Up(Slot),
     /// An operator took the slot out of rotation.
     Operator(Slot),
     /// The slot does not stay in rotation.
@@ -85,6 +93,16 @@ impl News {
             Self::Changed(Slot { backend, name: slot }) => {
                 info!(register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
             }
+            Self::Down(Slot { backend, name: slot }, address, check) => {
+                warn!(
+                    register, %backend, %slot, %address, %check,
+                    "HAProxy finds this container DOWN, so it gets no requests; \
+                     can HAProxy reach its address, and does the check suit the app?"
+                );
+            }
+            Self::Up(Slot { backend, name: slot }) => {
+                info!(register, %backend, %slot, "HAProxy finds this container UP again");
+            }
             Self::Operator(Slot { backend, name: slot }) => {
                 warn!(register, %backend, %slot, "taken out of rotation by an operator; left so");
             }
@@ -114,7 +132,15 @@ pub(super) struct Notices {
     /// What was last said of the slots.
     said: Option<News>,
     endpoint: Option<SocketAddr>,
+    down: Option<Down>,
     next: Vec<News>,
+}
+
+/// The slot is DOWN.
+#[derive(Clone, Copy, Debug)]
+struct Down {
+    since: Duration,
+    said: bool,
 }
 
 impl Notices {
@@ -161,6 +187,25 @@ impl Notices {
 
     pub(super) fn claimed(&mut self, slot: &Server) {
         self.say(News::Claimed(slot.into()));
+    }
+
+    /// What HAProxy's health checks say of the slot that is held.
+    pub(super) fn checked(&mut self, slot: &Server, line: &ServerStat, now: Duration) {
+        if !line.is_down() {
+            if self.down.take().is_some_and(|down| down.said) {
+                self.next.push(News::Up(slot.into()));
+            }
+            return;
+        }
+        let down = self.down.get_or_insert(Down { since: now, said: false });
+        if !down.said
+            && now.saturating_sub(down.since) >= DOWN_AFTER
+            && let Some(endpoint) = line.endpoint
+        {
+            down.said = true;
+            let check = line.check.clone().unwrap_or_default();
+            self.next.push(News::Down(slot.into(), endpoint, check));
+        }
     }
 
     /// The slot that was held is no longer, or not in rotation.

@@ -5,6 +5,8 @@ use std::io;
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
+use super::excerpt;
+
 /// Splits a stream into replies of bounded size.
 #[derive(Debug)]
 pub struct ReplyCodec {
@@ -29,6 +31,10 @@ impl Decoder for ReplyCodec {
         if buffer.len() > self.budget {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is too long"));
         }
+        if let Some(stranger) = stranger(buffer) {
+            let problem = format!("{stranger} answers here and no stats socket of HAProxy");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
         let Some(end) = end_of_reply(buffer, self.scanned) else {
             self.scanned = buffer.len().saturating_sub(1);
             return Ok(None);
@@ -36,10 +42,34 @@ impl Decoder for ReplyCodec {
         self.scanned = 0;
         self.budget -= end;
         let reply = buffer.split_to(end);
-        let text = std::str::from_utf8(&reply)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the answer is not text"))?;
+        // A description may be in any encoding, and nothing of it matters here.
+        let text = String::from_utf8_lossy(&reply);
         Ok(Some(text.trim_end_matches('\n').to_owned()))
     }
+
+    fn decode_eof(&mut self, buffer: &mut BytesMut) -> io::Result<Option<String>> {
+        match self.decode(buffer)? {
+            None if !buffer.is_empty() => {
+                let said = excerpt(&String::from_utf8_lossy(buffer));
+                let problem = format!("the answer breaks off: '{said}'");
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem))
+            }
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// Who it is that begins an answer so, of those whose port is easily taken for HAProxy's.
+fn stranger(answer: &[u8]) -> Option<&'static str> {
+    const STRANGERS: [(&[u8], &str); 6] = [
+        (b"HTTP/", "an HTTP server"),
+        (b"\x15\x03", "a TLS port (HAPROXY_TLS_CA makes berth talk TLS)"),
+        (b"SSH-", "an SSH server"),
+        (b"-ERR", "a Redis or mail server"),
+        (b"220 ", "a mail or FTP server"),
+        (b"<html", "an HTTP server"),
+    ];
+    STRANGERS.iter().find(|(begins, _)| answer.starts_with(begins)).map(|(_, who)| *who)
 }
 
 /// Where the empty line ends that ends the first reply, looking no further back than `from`.
@@ -89,7 +119,26 @@ mod tests {
 
     #[test]
     fn an_unfinished_reply_is_an_error() {
-        assert!(ReplyCodec::new(100).decode_eof(&mut BytesMut::from("half a reply\n")).is_err());
+        let error = ReplyCodec::new(100).decode_eof(&mut BytesMut::from("half a reply\n"));
+        assert_eq!(error.unwrap_err().to_string(), "the answer breaks off: 'half a reply'");
+    }
+
+    #[test]
+    fn other_servers_are_known_by_their_first_bytes() {
+        let error = |answer: &[u8]| {
+            ReplyCodec::new(100).decode(&mut BytesMut::from(answer)).unwrap_err().to_string()
+        };
+        assert!(error(b"HTTP/1.0 400 Bad request\r\n\r\n").contains("an HTTP server answers"));
+        assert!(error(b"SSH-2.0-OpenSSH_9.2\r\n").contains("an SSH server answers"));
+        assert!(error(b"-ERR unknown command\r\n").contains("Redis"));
+        assert!(error(b"\x15\x03\x01\0\x02").contains("HAPROXY_TLS_CA"));
+    }
+
+    #[test]
+    fn a_byte_of_another_encoding_is_no_matter() {
+        let mut buffer = BytesMut::from(&b"description: M\xfcnchen\n\n"[..]);
+        let reply = ReplyCodec::new(100).decode(&mut buffer).unwrap().unwrap();
+        assert!(reply.starts_with("description: M"), "{reply}");
     }
 
     proptest! {

@@ -73,6 +73,8 @@ pub struct ServerStat {
     pub weight: u64,
     /// Where the slot points; `None` when HAProxy shows no address.
     pub endpoint: Option<SocketAddr>,
+    /// What the last health check ended with: `L4CON`, `L7STS`, …
+    pub check: Option<Box<str>>,
 }
 
 impl ServerStat {
@@ -88,7 +90,14 @@ impl ServerStat {
             queued: row.count("qcur").unwrap_or(0),
             weight: row.count("uweight").or(row.count("weight")).unwrap_or(0),
             endpoint: row.text("addr").and_then(endpoint),
+            // A check that runs has a star before the outcome of the one before it.
+            check: row.text("check_status").map(|check| check.trim_start_matches("* ").into()),
         }))
+    }
+
+    /// Whether health checks have found it DOWN.
+    pub fn is_down(&self) -> bool {
+        self.status.starts_with("DOWN")
     }
 
     /// Work that a drain waits for.

@@ -100,6 +100,7 @@ impl Life {
             queued: 0,
             weight: u64::from(status != "DRAIN"),
             endpoint: endpoint.parse().ok(),
+            check: Some("L4TOUT".into()),
         });
         self.hears(Heard::Line { line, local: Some(self.local) })
     }
@@ -178,6 +179,8 @@ fn told(news: &News) -> String {
         News::Changed(slot) => format!("'{} changed'", slot.name),
         News::Operator(slot) => format!("'{} out by an operator'", slot.name),
         News::InVain(slot) => format!("'{} in vain'", slot.name),
+        News::Down(slot, _, check) => format!("'{} DOWN: {check}'", slot.name),
+        News::Up(slot) => format!("'{} UP'", slot.name),
         News::Draining(slot) => format!("'{} draining'", slot.name),
         News::Moved(from, to) => format!("'{} is now {}'", from.ip(), to.ip()),
         News::Released(slot) => format!("'{} released'", slot.name),
@@ -576,4 +579,27 @@ fn two_haproxys_at_one_address_get_all_back_and_nothing_more() {
         swept(&mut life, 1, false);
     }
     assert_eq!(swept(&mut life, 1, false), "'united'; read all", "the other one is gone");
+}
+
+#[test]
+fn an_address_that_haproxy_cannot_reach_is_said_once_after_a_while_and_when_it_is_over() {
+    let mut life = Life::holding();
+    let mut heard = Vec::new();
+    for status in ["DOWN"; 14].into_iter().chain(["DOWN 1/2", "UP", "UP"]) {
+        life.wakes(1000);
+        heard.push(life.line(status, 0));
+    }
+    let said: Vec<_> = heard.iter().enumerate().filter(|(_, said)| said.contains('\'')).collect();
+    assert_eq!(
+        said,
+        [
+            (10, &"'node1 DOWN: L4TOUT'; serving; rest 1000ms".to_owned()),
+            (15, &"'node1 UP'; serving; rest 1000ms".to_owned()),
+        ]
+    );
+    let mut life = Life::holding();
+    for status in ["DOWN", "UP"].repeat(5) {
+        life.wakes(4000);
+        assert_eq!(life.line(status, 0), "serving; rest 1000ms", "not for long");
+    }
 }
