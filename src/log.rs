@@ -3,9 +3,9 @@
 //! The agent's own, because a subscriber with spans, filters and layers, of which it uses none, holds
 //! 32 kB for as long as the container lives and is a tenth of the binary.
 
+mod stderr;
+
 use std::fmt::{self, Debug, Write as _};
-use std::io::Write as _;
-use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +13,6 @@ use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
-
-use crate::init::sys;
 
 /// A write of this many bytes to a pipe is taken whole or not at all (pipe(7), `PIPE_BUF`).
 const MAX_LINE: usize = 4096;
@@ -24,17 +22,8 @@ const RESERVE: usize = 256;
 /// Starts logging. A second call changes nothing. A panic is a line like any other: the standard
 /// hook would wait for a full pipe.
 pub fn init(level: LevelFilter, format: LogFormat) {
-    let _ = tracing::subscriber::set_global_default(Logger { level, format, write: to_stderr });
+    let _ = tracing::subscriber::set_global_default(Logger { level, format, write: stderr::write });
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a bug in berth")));
-}
-
-/// Standard error is shared with the app, hence left in its blocking mode: a line is dropped when
-/// nobody empties the pipe, rather than stopping the signals and the sync with it.
-fn to_stderr(line: &str) {
-    let mut stderr = std::io::stderr();
-    if sys::is_writable(stderr.as_fd()) {
-        let _ = stderr.write_all(line.as_bytes());
-    }
 }
 
 /// Shape of the lines on stderr.
