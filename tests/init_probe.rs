@@ -65,5 +65,10 @@ fn a_probe_ends_beside_the_app_and_is_killed_with_all_its_processes() {
 
     supervisor.kill();
     assert_eq!(next(&mut supervisor), Event::App(Ended::Killed("KILL".parse().unwrap())));
+    // Until the last word to its group, its number is nobody else's.
+    let app = format!("/proc/{}/stat", supervisor.app());
+    assert!(std::fs::read_to_string(&app).unwrap().contains(" Z "));
+    assert_eq!(supervisor.reap(), [], "its end is told once");
     supervisor.finish();
+    assert!(!std::path::Path::new(&app).exists());
 }

@@ -5,10 +5,12 @@
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
+use tracing::error;
+
 use crate::init::exit::Ended;
 use crate::init::inherited::Inherited;
 use crate::init::settings::Settings;
-use crate::init::signals;
+use crate::init::signals::{self, Woken};
 use crate::init::spawn::SpawnError;
 use crate::init::supervisor::{SpawnOptions, Supervisor};
 
@@ -33,17 +35,26 @@ pub fn run(
 pub fn supervise(supervisor: &mut Supervisor, stop_timeout: Duration, already: bool) -> Ended {
     let limited = !stop_timeout.is_zero();
     let mut kill_at = (limited && already).then(|| Instant::now() + stop_timeout);
-    let mut stopping = already;
+    let (mut stopping, mut told) = (already, false);
     loop {
         // Before the first signal too: another loop may have broken off with news unread.
         supervisor.reap();
         if let Some(ended) = supervisor.ended() {
             return ended;
         }
-        let Some(received) = signals::wait(kill_at) else {
-            supervisor.kill();
-            kill_at = None;
-            continue;
+        let received = match signals::wait(kill_at) {
+            Woken::Signal(received) => received,
+            Woken::Deadline => {
+                supervisor.kill();
+                kill_at = None;
+                continue;
+            }
+            Woken::Blind(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    error!(%error, "signals cannot be read: the app runs on, and gets none of them");
+                }
+                continue;
+            }
         };
         supervisor.forward(received);
         if supervisor.stops(received) && !std::mem::replace(&mut stopping, true) && limited {

@@ -1,4 +1,9 @@
 //! Secrets of the environment, which nobody needs once they have been read.
+//!
+//! What this keeps them from: whoever may read `/proc/PID/environ` (the app, `docker exec`, monitoring),
+//! and the app's own environment. What it does not: whoever may read Berth's *memory* (root, a debugger
+//! of the same user, a core dump, swap) finds the key, which lies there for as long as Berth signs with
+//! it. Copies that were freed on the way there tell him nothing more, so they are not hunted down.
 #![allow(unsafe_code, reason = "the environment as the kernel shows it; each block says why")]
 
 use std::ffi::{CStr, c_char};

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,15 +14,39 @@ use tokio::io::unix::AsyncFd;
 use crate::init::signal::{Received, SignalSet};
 use crate::init::sys;
 
-/// Waits for the next signal, until the deadline if there is one: `None` after it. What is pending
-/// comes before the deadline: after a freeze, news first.
-pub fn wait(deadline: Option<Instant>) -> Option<Received> {
+/// Where signals cannot be waited for, whoever waits looks around this often.
+const BLIND_PAUSE: Duration = Duration::from_millis(100);
+
+/// What ended a wait.
+#[derive(Debug)]
+pub enum Woken {
+    /// A signal.
+    Signal(Received),
+    /// The deadline.
+    Deadline,
+    /// Neither: signals cannot be waited for here (a seccomp profile, say). A moment has passed.
+    Blind(io::Error),
+}
+
+/// Waits for the next signal, until the deadline if there is one. What is pending comes before the
+/// deadline: after a freeze, news first.
+pub fn wait(deadline: Option<Instant>) -> Woken {
+    wait_for(SignalSet::ALL, deadline)
+}
+
+/// The same for these signals alone.
+pub(crate) fn wait_for(signals: SignalSet, deadline: Option<Instant>) -> Woken {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match sys::take_signal(SignalSet::ALL, left) {
-            Ok(received) => return Some(received),
+        match sys::take_signal(signals, left) {
+            Ok(received) => return Woken::Signal(received),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Woken::Deadline,
+            Err(_) if left.is_some_and(|left| left.is_zero()) => return Woken::Deadline,
+            Err(error) => {
+                std::thread::sleep(left.map_or(BLIND_PAUSE, |left| left.min(BLIND_PAUSE)));
+                return Woken::Blind(error);
+            }
         }
     }
 }
@@ -70,8 +94,9 @@ mod tests {
         drop(reader);
         let error = std::io::Write::write(&mut writer, b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        let received = wait(Some(Instant::now() + std::time::Duration::from_secs(30))).unwrap();
+        let woken = wait(Some(Instant::now() + Duration::from_secs(30)));
         sys::set_mask(mask);
+        let Woken::Signal(received) = woken else { panic!("{woken:?}") };
         assert_eq!(received.signal, Signal::PIPE);
         assert!(received.is_own());
     }
@@ -86,8 +111,7 @@ mod tests {
             let mut signals = Signals::new().unwrap();
             (0..50).for_each(|_| sys::raise(signal));
             for _ in 0..50 {
-                let received =
-                    tokio::time::timeout(std::time::Duration::from_secs(30), signals.next());
+                let received = tokio::time::timeout(Duration::from_secs(30), signals.next());
                 assert_eq!(received.await.unwrap().unwrap().signal, signal);
             }
         });

@@ -4,7 +4,8 @@
 //!   libraries, and nix with them, hide the two or three signals that they use themselves, and a mask
 //!   that passes through Berth must come out with every bit.
 //! - *Sending and receiving*: nix's `Signal` ends at 31; real-time signals are forwarded too.
-//! - *Waiting*: nix answers a death by a real-time signal with EINVAL, after having reaped it.
+//! - *Waiting*: nix answers a death by a real-time signal with EINVAL, after having reaped it, and
+//!   cannot tell which signal that was.
 //! - *Dispositions, two requests to a terminal, descriptors by number*: nix has them as unsafe
 //!   functions, or only with a signal handler at hand.
 //!
@@ -21,7 +22,6 @@ use std::ptr::null;
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::Mode;
 use nix::unistd::{self, setpgid, setsid};
 use tokio::io::Interest;
@@ -180,28 +180,46 @@ pub(crate) enum Waited {
     NoChild,
 }
 
-/// Takes the next news of any child, without waiting. Raw status: typed wrappers refuse a death by
-/// a real-time signal after having reaped it.
-pub(crate) fn wait_any() -> Waited {
-    let mut status = 0;
-    let options = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
-    // SAFETY: status lives through the call.
-    match unsafe { libc::waitpid(-1, &raw mut status, options) } {
-        0 => Waited::NoNews,
-        pid if pid > 0 => Waited::Changed(pid, change(status)),
-        _ => Waited::NoChild,
+/// Takes the next news of any child, without waiting. The end of `kept` is told but not taken: it
+/// stays as a zombie, and until [`reap`] neither its number nor that of its group can be another's.
+pub(crate) fn wait_any(kept: Pid) -> Waited {
+    const NEWS: i32 = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
+    match waitid(libc::P_ALL, 0, NEWS | libc::WNOWAIT) {
+        Err(_) => Waited::NoChild,
+        Ok(None) => Waited::NoNews,
+        Ok(Some((pid, change @ Change::Ended(_)))) if pid == kept => Waited::Changed(pid, change),
+        Ok(Some((pid, seen))) => {
+            let news = if pid == kept { NEWS & !libc::WEXITED } else { NEWS };
+            let taken = waitid(libc::P_PID, pid, news).ok().flatten();
+            Waited::Changed(pid, taken.map_or(seen, |(_, change)| change))
+        }
     }
 }
 
-fn change(status: i32) -> Change {
-    if libc::WIFCONTINUED(status) {
-        Change::Continued
-    } else if libc::WIFSTOPPED(status) {
-        Change::Stopped(Signal::from_kernel(libc::WSTOPSIG(status)))
-    } else if libc::WIFSIGNALED(status) {
-        Change::Ended(Ended::Killed(Signal::from_kernel(libc::WTERMSIG(status))))
-    } else {
-        Change::Ended(Ended::Exited((libc::WEXITSTATUS(status) & 0xff) as u8))
+/// Takes the end of this child.
+pub(crate) fn reap(child: Pid) {
+    let _ = waitid(libc::P_PID, child, libc::WEXITED);
+}
+
+/// Which child changed and how, without waiting.
+fn waitid(kind: libc::idtype_t, child: Pid, news: i32) -> io::Result<Option<(Pid, Change)>> {
+    // SAFETY: all-zero bytes are a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a siginfo_t that lives through the call.
+    let result =
+        unsafe { libc::waitid(kind, child.cast_unsigned(), &raw mut info, news | libc::WNOHANG) };
+    check(result.into())?;
+    // SAFETY: for a child these fields are set; they are zero when there is no news.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok((pid != 0).then(|| (pid, change(info.si_code, status))))
+}
+
+fn change(code: i32, status: i32) -> Change {
+    match code {
+        libc::CLD_CONTINUED => Change::Continued,
+        libc::CLD_STOPPED | libc::CLD_TRAPPED => Change::Stopped(Signal::from_kernel(status)),
+        libc::CLD_EXITED => Change::Ended(Ended::Exited((status & 0xff) as u8)),
+        _ => Change::Ended(Ended::Killed(Signal::from_kernel(status))),
     }
 }
 
@@ -326,6 +344,11 @@ pub(crate) fn spawn(command: &mut Command, setup: &Setup<'_>) -> io::Result<Chil
     unsafe { command.pre_exec(prepare) }.spawn()
 }
 
+/// Stops this process until somebody continues it.
+pub(crate) fn stop_self() {
+    let _ = kill(Target::Process(std::process::id().cast_signed()), Signal::STOP);
+}
+
 /// Stops our process group as the terminal would, and returns when we are continued. Returns at
 /// once where nobody could continue us: in PID 1, in an orphaned group, with TSTP ignored.
 pub(crate) fn stop_own_group() {
@@ -336,13 +359,6 @@ pub(crate) fn stop_own_group() {
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// Whether a line can be written to `fd` without waiting.
-pub(crate) fn is_writable(fd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-    nix::poll::poll(&mut fds, PollTimeout::ZERO) == Ok(1)
-        && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLOUT))
 }
 
 /// The host's name (gethostname(2)); `None` when it is not text.

@@ -64,7 +64,7 @@ fn orphans_would_stay_without_berth() {
 fn orphans_are_told_to_end_when_the_app_has_ended() {
     let text = "(trap 'echo told; exit' TERM; echo ready; while :; do sleep 0.01; done) & exit 4";
     for role in roles() {
-        let finished = finish(&mut script(role, text));
+        let finished = finish(script(role, text).env("SIGNAL_GROUP", "1"));
         assert_eq!(finished.code, Some(4));
         // The signal may come before the trap stands, but then it has ended all the same.
         assert!(["ready\ntold\n", "ready\n", ""].contains(&finished.stdout.as_str()));
@@ -99,6 +99,7 @@ fn an_ordinary_process_ends_only_its_own_group() {
     let text = "setsid sleep 1000 > /dev/null & echo $!; sleep 1000 > /dev/null & echo $!
         read line; exit 4";
     let mut command = script(Role::PROCESS, text);
+    command.env("SIGNAL_GROUP", "1");
     let mut running = Running::start(command.stdin(std::process::Stdio::piped()));
     let [elsewhere, here] = [(); 2].map(|()| running.line().parse::<Pid>().unwrap());
     until("setsid", || (status(elsewhere, "Name")? == "sleep").then_some(()));
