@@ -204,6 +204,13 @@ pub struct Docker {
     pub host: DockerHost,
     /// `tls_ca`, `tls_cert`, `tls_key`.
     pub tls: Option<ClientTls>,
+    /// `lost_after`: when it has not answered for this long, its replicas are replaced on others.
+    pub lost_after: Duration,
+}
+
+impl Docker {
+    /// `lost_after` where none is given.
+    pub const LOST_AFTER: Duration = Duration::from_secs(300);
 }
 
 /// Where a Docker Engine listens.

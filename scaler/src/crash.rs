@@ -15,12 +15,18 @@ pub const POINTS: [&str; 11] = [
     "outcome_written",
 ];
 
-/// Ends the process here and now when `BERTH_SCALER_CRASH_AT` names this point.
+/// Ends the process here and now when `BERTH_SCALER_CRASH_AT` names this point; halts it, until it is
+/// told to go on, when `BERTH_SCALER_STOP_AT` does.
 #[inline]
 pub fn point(name: &'static str) {
     debug_assert!(POINTS.contains(&name), "{name} is not in POINTS");
     #[cfg(debug_assertions)]
-    if std::env::var("BERTH_SCALER_CRASH_AT").is_ok_and(|at| at == name) {
-        let _ = nix::sys::signal::raise(nix::sys::signal::SIGKILL);
+    for (variable, signal) in [
+        ("BERTH_SCALER_CRASH_AT", nix::sys::signal::SIGKILL),
+        ("BERTH_SCALER_STOP_AT", nix::sys::signal::SIGSTOP),
+    ] {
+        if std::env::var(variable).is_ok_and(|at| at == name) {
+            let _ = nix::sys::signal::raise(signal);
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::store::lease::Lease;
 use crate::{listen, tls};
 
+mod blind;
 pub mod census;
 mod hold;
 pub mod leadership;
@@ -37,6 +38,9 @@ use tick::Round;
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 /// A standby looks this often whether the store answers, for `/healthz`.
 const STANDBY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest wait for the store at the end, each time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or SIGINT. The configuration comes from `file`, again at every SIGHUP.
 pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
@@ -72,8 +76,14 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
         let lease = leading.borrow_and_update().clone();
         match lease {
             Some(lease) => {
-                // A signal waits for the end of the round, which is bounded by its time-outs.
-                let done = round.tick(&lease).await;
+                // A round may be left anywhere: what is open is found in the store, as after a crash.
+                let done = tokio::select! {
+                    done = round.tick(&lease) => done,
+                    name = end.comes() => {
+                        info!(signal = name, "stopping in the middle of a round");
+                        break;
+                    }
+                };
                 let trouble = done.err().map(|error| format!("{error:#}"));
                 if let Some(error) = &trouble {
                     error!(error, "this round came to nothing");
@@ -88,16 +98,21 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
             }
         }
     }
-    listeners.shutdown().await;
-    round.stand_by().await;
     let lease = leading.borrow().clone();
     keeper.abort();
-    if let Some(lease) = lease
-        && let Err(error) = store.release_lease(&lease).await
-    {
-        warn!(%error, "the lead is not given back; it runs out by itself");
+    listeners.shutdown().await;
+    let _ = timeout(LAST_WORDS, round.stand_by()).await;
+    if let Some(lease) = lease {
+        let why = match timeout(LAST_WORDS, store.release_lease(&lease)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {LAST_WORDS:?}")),
+        };
+        if let Some(why) = why {
+            warn!(why, "the lead is not given back; it runs out by itself");
+        }
     }
-    store.close().await;
+    let _ = timeout(LAST_WORDS, store.close()).await;
     Ok(())
 }
 

@@ -37,7 +37,12 @@ pub(super) fn config(root: &Fields<'_>) -> Option<Config> {
     names_differ(root);
     if !root.has("docker") {
         let host = DockerHost::Unix("/var/run/docker.sock".into());
-        config.docker.push(Docker { name: "local".to_owned(), host, tls: None });
+        config.docker.push(Docker {
+            name: "local".to_owned(),
+            host,
+            tls: None,
+            lost_after: Docker::LOST_AFTER,
+        });
     }
     config.policies = policies(root, &config.sources());
     Some(config)
@@ -274,7 +279,8 @@ fn docker(f: &Fields<'_>) -> Option<Docker> {
         ),
         _ => {}
     }
-    Some(Docker { name: name?, host: host?, tls })
+    let lost_after = f.opt("lost_after", |v| v.duration()).unwrap_or(Docker::LOST_AFTER);
+    Some(Docker { name: name?, host: host?, tls, lost_after })
 }
 
 fn is_loopback(host_port: &str) -> bool {

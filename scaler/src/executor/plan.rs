@@ -63,7 +63,7 @@ impl<'a> Service<'a> {
         service.here = instances.iter().map(|i| i.id.as_str()).collect();
         for known in known.iter().filter(|k| !going.contains(k.id.as_str())) {
             match known.fate {
-                Fate::Crashed | Fate::Deleted => service.lost.push(known),
+                Fate::Crashed | Fate::Deleted | Fate::Unreachable => service.lost.push(known),
                 Fate::Parked if known.spec.is_some() || service.here.contains(&*known.id) => {
                     service.parked.push(known);
                 }
@@ -190,8 +190,14 @@ fn out(
     let taken_back: Vec<i64> =
         service.taken_back.iter().copied().take(take_back as usize).collect();
     let mut steps = Vec::new();
+    let mut spread = Spread::of(service, around);
+    let mut last = 0;
     for known in service.lost.iter().take(restart as usize) {
-        steps.push(back(policy, service, known));
+        let step = match known.fate {
+            Fate::Unreachable => elsewhere(policy, service, around, known, &mut spread, &mut last),
+            _ => Some(back(policy, service, known)),
+        };
+        steps.push(step.ok_or("no docker host answers")?);
     }
     // What of the first two there is not is made anew.
     let missing = (take_back as usize - taken_back.len()) + (restart as usize - steps.len());
@@ -217,14 +223,27 @@ fn out(
             policy.service
         )
     })?;
-    let mut spread = Spread::of(service, around);
-    let mut last = 0;
     for _ in 0..create {
         let host = spread.next().ok_or("no docker host answers")?;
         let name = next_name(policy, around.names, &mut last);
         steps.push(made(policy, host, name, template.clone()));
     }
     Ok(Plan { steps, taken_back })
+}
+
+/// In the place of one whose host is lost.
+fn elsewhere<'a>(
+    policy: &Policy,
+    service: &Service<'_>,
+    around: &Surroundings<'_>,
+    known: &Known,
+    spread: &mut Spread<'a>,
+    last: &mut usize,
+) -> Option<Step> {
+    let itself = (known.host.clone(), known.id.clone());
+    let like = service.template.clone().unwrap_or_else(|| itself.clone());
+    let name = next_name(policy, around.names, last);
+    Some(Step { replaces: Some(itself), ..made(policy, spread.next()?, name, like) })
 }
 
 /// Puts each next one on the host with the fewest of its service.

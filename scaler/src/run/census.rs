@@ -69,7 +69,7 @@ pub async fn update(
         if runs && known.fate != Fate::Alive {
             known.fate = Fate::Alive;
             changed.insert(key);
-        } else if !runs && known.fate == Fate::Alive {
+        } else if !runs && matches!(known.fate, Fate::Alive | Fate::Unreachable) {
             known.fate = match ours.get(instance.id.as_str()) {
                 Some(StepKind::Park) => Fate::Parked,
                 Some(StepKind::Stop | StepKind::Remove) => continue,
@@ -178,7 +178,8 @@ async fn gone_as(
         (Fate::Parked | Fate::Deleted | Fate::Gone, _) => After::Lost(known.fate),
         (_, Some(StepKind::Park)) => After::Lost(Fate::Parked),
         (_, Some(StepKind::Stop | StepKind::Remove)) => After::Unknown,
-        (Fate::Alive, _) => match executor.ending(&known.host, &known.id).await {
+        (Fate::Alive | Fate::Unreachable, _) => match executor.ending(&known.host, &known.id).await
+        {
             Ok(Ending::Deleted | Ending::Crashed) => lost(),
             Ok(Ending::Stopped) => After::Stopped,
             Ok(Ending::Unknown) => After::Unknown,

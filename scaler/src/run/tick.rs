@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use super::blind::Blind;
 use super::census::{self, Census, Keep};
 use super::hold::Holds;
 use super::policies;
@@ -78,6 +79,7 @@ struct Led {
     lease: Option<Lease>,
     memories: HashMap<String, History>,
     census: Census,
+    blind: Blind,
     templates: Templates,
     holds: Holds,
     table: Vec<Policy>,
@@ -184,6 +186,7 @@ impl Round {
         let census = &mut self.led.census;
         let changed = census::update(census, &sight, &touched, &keep, &*executor, at).await;
         still_leads(changed.remember(census, &self.store, lease).await?)?;
+        self.heed_silence(lease, &sight, &keep).await?;
         self.find_other_ways(lease, &policies, &sight, &mut open).await?;
         if self.finish_only {
             return Ok(Rounded { open: open.len(), acted: 0 });
@@ -197,7 +200,8 @@ impl Round {
         let mut names: HashSet<String> =
             sight.instances.iter().map(|instance| instance.name.clone()).collect();
         names.extend(open.iter().filter_map(|entry| entry.container_name.clone()));
-        let scene = Scene::new(&sight, &self.led.census, &open, &self.led.templates);
+        let scene =
+            Scene::new(&sight, &self.led.census, &open, &self.led.templates, &self.led.blind);
         let sessions = self.sources.sessions();
         let (mut acted, mut complaints) = (0, Vec::new());
         for (policy, readings) in policies.iter().zip(readings) {
@@ -205,7 +209,8 @@ impl Round {
             let hints = hints.remove(&policy.name).unwrap_or_default();
             let seen = Observation {
                 readings,
-                replicas: sight.blind.is_empty().then(|| service.replicas(policy, at)),
+                replicas: (!self.led.blind.hides(&policy.service, &self.led.census, &open))
+                    .then(|| service.replicas(policy, at)),
                 hints: hints.iter().map(|(_, hint)| hint.clone()).collect(),
             };
             let before = self.led.memories.get(&policy.name).cloned().unwrap_or_default();
@@ -313,6 +318,22 @@ impl Round {
         acts.retain(|entry| entry.outcome == Outcome::Intended);
         self.page.round(began.elapsed(), sight.blind.len());
         Ok(Rounded { open: waiting.len() + acts.len(), acted })
+    }
+
+    /// What is on a host that has been silent for too long is lost.
+    async fn heed_silence(
+        &mut self,
+        lease: &Lease,
+        sight: &Sight,
+        keep: &dyn Fn(&str) -> Keep,
+    ) -> Result<()> {
+        let lost = self.led.blind.look(sight, &self.config.docker, Instant::now());
+        for host in &lost {
+            warn!(host, "has not answered for its lost_after: its replicas are replaced");
+        }
+        let changed = Blind::give_up(&lost, &mut self.led.census, keep);
+        let changed: Vec<_> = changed.iter().filter_map(|key| self.led.census.get(key)).collect();
+        still_leads(self.store.remember_containers(lease, &changed, &[]).await?)
     }
 
     /// Nothing gets older or younger because somebody sets the clock.
@@ -430,7 +451,8 @@ impl Round {
             let Some(entry) = open.iter().find(|e| e.id == id) else { continue };
             let Some(policy) = policies.iter().find(|p| p.name == entry.policy) else { continue };
             let Some(step) = entry.step.as_ref() else { continue };
-            let scene = Scene::new(sight, &self.led.census, open, &self.led.templates);
+            let scene =
+                Scene::new(sight, &self.led.census, open, &self.led.templates, &self.led.blind);
             let service = scene.service(policy);
             let (census, executor) = (&self.led.census, &*self.executor);
             let (hosts, _) = hosts_for(policy, &service, &sight.hosts, census, executor).await;

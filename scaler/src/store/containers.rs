@@ -40,6 +40,8 @@ pub enum Fate {
     Stopped,
     /// Somebody deleted it while it ran.
     Deleted,
+    /// Its host has not answered for so long that it counts as lost.
+    Unreachable,
     /// The scaler stopped it and keeps it.
     Parked,
     /// It is gone, nobody knows how; it is remembered as the last of its service, to make new ones
@@ -56,6 +58,7 @@ impl Fate {
             Fate::Stopped => "stopped",
             Fate::Deleted => "deleted",
             Fate::Parked => "parked",
+            Fate::Unreachable => "unreachable",
             Fate::Gone => "gone",
         }
     }
@@ -65,7 +68,7 @@ impl FromStr for Fate {
     type Err = ();
     fn from_str(word: &str) -> Result<Self, ()> {
         use Fate::*;
-        [Alive, Crashed, Stopped, Deleted, Parked, Gone]
+        [Alive, Crashed, Stopped, Deleted, Parked, Gone, Unreachable]
             .into_iter()
             .find(|fate| fate.as_str() == word)
             .ok_or(())

@@ -31,7 +31,12 @@ fn half_a_host(dir: &TempDir) -> Hosts {
             held.push(stream);
         }
     });
-    let host = config::Docker { name: "half".to_owned(), host: DockerHost::Unix(path), tls: None };
+    let host = config::Docker {
+        name: "half".to_owned(),
+        host: DockerHost::Unix(path),
+        tls: None,
+        lost_after: config::Docker::LOST_AFTER,
+    };
     Hosts::new(&[host], Duration::from_millis(200)).unwrap()
 }
 

@@ -13,6 +13,7 @@ mod docker;
 mod fake_docker;
 mod faults;
 mod hang;
+mod lost;
 mod metrics;
 mod notify;
 mod scale;

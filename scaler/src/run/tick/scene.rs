@@ -1,17 +1,18 @@
 //! What a round looks at: the containers of each service, what their labels say, and the readings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::executor::plan::Service;
 use crate::executor::{Instance, Sight, State};
 use crate::metrics::{Question, Sources};
 use crate::observation::Reading;
 use crate::policy::{Law, Policy, Target, ValueOf};
+use crate::run::blind::Blind;
 use crate::run::census::{Census, Keep};
 use crate::run::policies::service_of;
 use crate::run::templates::Templates;
 use crate::store::audit::Entry;
-use crate::store::containers::Known;
+use crate::store::containers::{Fate, Known};
 use crate::timestamp::Timestamp;
 
 /// What every policy looks at, sorted once.
@@ -29,6 +30,7 @@ impl<'a> Scene<'a> {
         census: &'a Census,
         open: &'a [Entry],
         templates: &'a Templates,
+        blind: &Blind,
     ) -> Self {
         let mut scene = Self {
             instances: HashMap::new(),
@@ -43,10 +45,17 @@ impl<'a> Scene<'a> {
                 scene.instances.entry(service).or_default().push(instance);
             }
         }
-        for known in census.values() {
+        let silent: HashSet<&str> = blind.hosts().collect();
+        let usable = |k: &&Known| {
+            let waits = matches!(k.fate, Fate::Crashed | Fate::Deleted | Fate::Parked);
+            !(waits && silent.contains(k.host.as_str()))
+        };
+        for known in census.values().filter(usable) {
             scene.known.entry(&known.service).or_default().push(known);
         }
-        for entry in open {
+        let reachable =
+            |e: &&Entry| !e.step.as_ref().is_some_and(|step| silent.contains(step.host.as_str()));
+        for entry in open.iter().filter(reachable) {
             scene.open.entry(&entry.service).or_default().push(entry);
         }
         scene
