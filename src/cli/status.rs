@@ -154,13 +154,11 @@ async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStat
 async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
     client.ping().await?;
     let Overview { servers, peers } = client.overview(None).await?;
-    let (backend, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
-    status.backend = Some(Arc::clone(&backend));
+    let (template, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
+    status.backend = Some(Arc::clone(template.backend()));
     status.address = Some(endpoint);
     let mine = |server: &&Server| {
-        server.backend == backend
-            && server.slot_number(&settings.prefix).is_some()
-            && server.endpoint() == Some(endpoint)
+        template.contains(server) && server.endpoint() == Some(endpoint)
     };
     let mine: Vec<_> = servers.iter().filter(mine).collect();
     let slot = match mine.iter().find(|slot| !slot.admin.in_maint()) {

@@ -14,7 +14,9 @@
 mod memory;
 #[cfg(test)]
 mod model;
+mod placeholder;
 mod step;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +25,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::registers::Desired;
-use crate::registers::haproxy::{Checks, Server};
+use crate::registers::haproxy::{Checks, Process, Server, ServerStat};
+use memory::Passing;
 
 pub use memory::Memory;
-pub use step::{Release, Step};
+pub use step::{Full, Release, Step};
+pub use template::Template;
 
 /// A read older than this is not acted upon: its agent was paused or HAProxy hung.
 pub const MAX_AGE: Duration = Duration::from_secs(2);
@@ -41,13 +45,11 @@ const JANITORS: usize = 3;
 pub struct Me<'a> {
     /// Address and port to advertise.
     pub endpoint: SocketAddr,
-    /// Backend with the template.
-    pub backend: &'a str,
-    /// Prefix of the template's server names.
-    pub prefix: &'a str,
-    /// Slots 1…n may be claimed; `None` = all.
+    /// The slots.
+    pub template: &'a Template,
+    /// So many of the first slots may be claimed; `None` = all.
     pub limit: Option<u32>,
-    /// A slot found DOWN for this long may be taken over.
+    /// A slot that I have seen DOWN for this long may be taken over.
     pub reclaim_after: Duration,
     /// What this process remembers of earlier reads.
     pub memory: &'a Memory,
@@ -58,6 +60,8 @@ pub struct Me<'a> {
 pub struct View<'a> {
     /// The servers of every backend, or of mine alone.
     pub servers: &'a [Server],
+    /// The process that answered, if it says.
+    pub process: Option<&'a Process>,
     /// When the read began.
     pub read_at: Duration,
 }
@@ -67,7 +71,7 @@ pub fn plan(me: &Me<'_>, desired: Desired, view: &View<'_>, now: Duration) -> St
     if now.saturating_sub(view.read_at) > MAX_AGE {
         return Step::Reread;
     }
-    let slots: Vec<_> = view.servers.iter().filter(|server| me.is_slot(server)).collect();
+    let slots = me.template.slots(view.servers);
     let mine = mine(me, view.servers);
     let keep = if desired == Desired::Absent { None } else { me.preferred(&mine) };
     let stale: Vec<_> = mine.into_iter().filter(|slot| Some(*slot) != keep).collect();
@@ -87,8 +91,14 @@ pub fn give_back(me: &Me<'_>, former: &[&Server], view: &View<'_>, now: Duration
     if now.saturating_sub(view.read_at) > MAX_AGE {
         return Step::Reread;
     }
-    let slots: Vec<_> = view.servers.iter().filter(|server| me.is_slot(server)).collect();
-    me.release(former, &slots)
+    me.release(former, &me.template.slots(view.servers))
+}
+
+/// Whether the slot that I hold is as [`plan`] would hold it, by its one line. An app that asks for
+/// no new work by itself (`http-check disable-on-404`, shown as NOLB) holds its slot all the same.
+pub fn is_held(slot: &Server, line: &ServerStat) -> bool {
+    let out = ["MAINT", "DRAIN"].iter().any(|out| line.status.starts_with(out));
+    line.endpoint == slot.endpoint() && line.weight > 0 && !out
 }
 
 /// The port that the template gives to its slots, as its empty slots show it, else most of all.
@@ -111,20 +121,17 @@ fn mine<'a>(me: &Me<'_>, servers: &'a [Server]) -> Vec<&'a Server> {
         .iter()
         .filter(|server| server.endpoint() == Some(me.endpoint))
         .filter(|server| {
-            me.is_slot(server)
-                || server.slot_number(me.prefix).is_some() && server.admin.configured_disabled()
+            me.template.contains(server)
+                || *server.backend != **me.template.backend()
+                    && server.slot_number(me.template.prefix()).is_some()
+                    && server.admin.configured_disabled()
         })
         .collect()
 }
 
 impl Me<'_> {
-    fn is_slot(&self, server: &Server) -> bool {
-        *server.backend == *self.backend && server.slot_number(self.prefix).is_some()
-    }
-
     fn may_claim(&self, slot: &Server) -> bool {
-        let number = slot.slot_number(self.prefix);
-        self.is_slot(slot) && number.is_some_and(|n| self.limit.is_none_or(|limit| n <= limit))
+        self.template.allows(slot, self.limit)
     }
 
     /// Which of several slots with my address to keep: the one that I have held, then one that
@@ -140,14 +147,18 @@ impl Me<'_> {
         if !maint && !drain && slot.weight > 0 {
             let mut ghosts = self.ghosts_to_release(slot, slots);
             let watching = !ghosts.is_empty();
-            ghosts.retain(|ghost| self.memory.is_overdue(ghost, now, MAX_AGE));
+            ghosts.retain(|ghost| {
+                let patience = if is_up(ghost) { self.reclaim_after } else { MAX_AGE };
+                self.memory.is_overdue(ghost, Passing::Ghost, now, patience)
+            });
             return match ghosts.is_empty() {
                 true => Step::Hold { slot: slot.clone(), watching },
                 false => self.release(&ghosts, slots),
             };
         }
         let ours = if slot.weight > 0 {
-            maint && (self.memory.is_claiming(slot) || self.is_untouched(slot, slots))
+            let mine = self.memory.is_claiming(slot) || self.is_untouched(slot);
+            maint && mine && !slot.admin.is_held_back()
         } else {
             !self.memory.has_left(slot) && (maint || drain || !self.memory.has_held(slot))
         };
@@ -169,29 +180,38 @@ impl Me<'_> {
         if slots.iter().any(|slot| self.memory.awaits(slot, now)) {
             return Step::Settle;
         }
-        let candidates = || slots.iter().copied().filter(|slot| self.may_claim(slot));
-        let best = candidates()
-            .filter_map(|slot| Some((self.chance(slot, now)?, slot)))
+        let candidates: Vec<_> = slots.iter().copied().filter(|slot| self.may_claim(slot)).collect();
+        if candidates.iter().all(|slot| slot.configured_weight == 0) && !candidates.is_empty() {
+            return Step::Full(Full::Weightless);
+        }
+        let best = candidates
+            .iter()
+            .filter_map(|slot| Some((self.chance(slot, now)?, *slot)))
             .min_by_key(|(chance, slot)| (*chance, self.rank(slot)));
         match best {
             Some((_, slot)) => Step::Claim { slot: slot.clone(), endpoint: self.endpoint },
             None if self.memory.is_in_doubt(now) => Step::Settle,
-            None => Step::Full { slots: candidates().count() },
+            None => Step::Full(Full::of(&candidates)),
         }
     }
 
     /// Whether a slot can be claimed, the best first. After a blank restart everybody goes back to
     /// the slot it had, so that nobody races.
     fn chance(&self, slot: &Server, now: Duration) -> Option<Chance> {
+        // HAProxy gives no address to a slot that has none yet.
+        slot.addr?;
+        let overdue = |what| self.memory.is_overdue(slot, what, now, self.reclaim_after);
         let empty = self.is_free(slot) || self.is_ghost(slot);
         if empty && self.memory.was_mine(slot) {
             Some(Chance::Former)
         } else if empty {
             Some(if slot.admin.in_maint() { Chance::Free } else { Chance::Ghost })
-        } else if slot.admin.in_maint() && self.memory.is_overdue(slot, now, self.reclaim_after) {
+        } else if overdue(Passing::Claim) {
             Some(Chance::Abandoned)
         } else {
-            self.is_dead(slot).then_some(Chance::Dead)
+            // HAProxy's own time can only lengthen mine: it may have been UP between two looks.
+            let dead = overdue(Passing::Down) && slot.unchanged >= self.reclaim_after;
+            dead.then_some(Chance::Dead)
         }
     }
 
@@ -219,26 +239,14 @@ impl Me<'_> {
         near.copied().filter(|slot| self.is_ghost(slot)).collect()
     }
 
-    /// Found DOWN for long enough.
-    fn is_dead(&self, slot: &Server) -> bool {
-        !slot.running && !slot.admin.in_maint() && slot.unchanged >= self.reclaim_after
-    }
-
     fn is_placeholder(&self, slot: &Server) -> bool {
-        match slot.endpoint() {
-            None => true,
-            Some(endpoint) if endpoint == self.endpoint => false,
-            Some(endpoint) => {
-                endpoint.ip().is_unspecified() || self.memory.is_empty(slot, endpoint)
-            }
-        }
+        slot.endpoint() != Some(self.endpoint) && self.memory.is_empty(slot)
     }
 
     /// Whether a slot shows my address only because the template gives it to all of its slots.
-    fn is_untouched(&self, slot: &Server, slots: &[&Server]) -> bool {
-        let lone = self.endpoint.ip().is_loopback()
-            && (slot.checks == Checks::Pending || slots.len() == 1);
-        self.memory.template_is(self.endpoint) || lone && !self.memory.was_mine(slot)
+    fn is_untouched(&self, slot: &Server) -> bool {
+        let held = self.memory.has_held(slot);
+        self.memory.is_untouched(slot) || self.memory.is_nobodys(self.endpoint) && !held
     }
 
     /// A number that differs from agent to agent and from attempt to attempt, so that agents that
@@ -252,14 +260,20 @@ impl Me<'_> {
 
     /// Gives slots back on the port that empty slots have.
     fn release(&self, released: &[&Server], slots: &[&Server]) -> Step {
-        let port = slots
-            .iter()
-            .filter(|other| self.is_placeholder(other))
+        let empty = || slots.iter().filter(|other| self.is_placeholder(other));
+        let port = empty()
+            .filter(|other| other.admin.in_maint())
+            .chain(empty())
             .find_map(|other| other.port)
             .unwrap_or(self.endpoint.port());
         let release = |slot: &&Server| Release { slot: (*slot).clone(), port };
         Step::Release(released.iter().map(release).collect())
     }
+}
+
+/// Whether HAProxy's health checks reach somebody there.
+fn is_up(slot: &Server) -> bool {
+    slot.running && slot.checks == Checks::Seen
 }
 
 /// Why a slot can be claimed, the best first.

@@ -4,37 +4,57 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use crate::registers::haproxy::slot;
+use crate::registers::haproxy::slot::{self, Template};
 use crate::registers::haproxy::{Endpoint, Server, Settings};
+
+/// Templates that a message names at most.
+const NAMED: usize = 5;
 
 /// Why this HAProxy's configuration and ours do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// `HAPROXY_BACKEND` names none.
-    #[error(
-        "backend '{backend}' has no server called {prefix}1, {prefix}2, …; {}",
-        candidates(.found)
-    )]
+    #[error("no slots called {prefix}1, {prefix}2, … are in a backend '{backend}'; {}", listed(.found))]
     NoSuchBackend {
         /// The backend asked for.
         backend: String,
         /// `HAPROXY_NODE_PREFIX`.
         prefix: String,
-        /// Backends that have such servers.
+        /// What looks like slots.
+        found: Vec<Arc<str>>,
+    },
+    /// `SERVICE_NAME` names none, and nothing else was asked for.
+    #[error(
+        "no backend is called '{service}', as SERVICE_NAME asks for; {} (HAPROXY_BACKEND chooses one)",
+        listed(.found)
+    )]
+    NoSuchService {
+        /// `SERVICE_NAME`.
+        service: String,
+        /// What looks like slots.
         found: Vec<Arc<str>>,
     },
     /// Nothing to choose from.
-    #[error("no backend has a server-template with servers called {prefix}1, {prefix}2, …")]
+    #[error(
+        "no backend has slots called {prefix}1, {prefix}2, …; {} (HAPROXY_NODE_PREFIX is what their \
+         names begin with)",
+        listed(.found)
+    )]
     NoBackend {
         /// `HAPROXY_NODE_PREFIX`.
         prefix: String,
+        /// What looks like slots.
+        found: Vec<Arc<str>>,
     },
     /// Too much to choose from.
-    #[error("set HAPROXY_BACKEND: {}", candidates(.found))]
+    #[error("set HAPROXY_BACKEND: backends with slots: {}", .found.join(", "))]
     SeveralBackends {
         /// Backends that have such servers.
         found: Vec<Arc<str>>,
     },
+    /// There were slots, and after a reload there are none.
+    #[error("backend '{0}' has no slots any more")]
+    Gone(Arc<str>),
     /// The template does not say on which port the app listens.
     #[error("set APP_PORT: the slots of backend '{0}' have no port of their own")]
     NoPort(Arc<str>),
@@ -43,48 +63,77 @@ pub enum Unfit {
     NoAddress,
 }
 
-fn candidates(found: &[Arc<str>]) -> String {
+fn listed(found: &[Arc<str>]) -> String {
     match found {
         [] => "no backend has any".to_owned(),
-        found => format!("backends that have such servers: {}", found.join(", ")),
+        found => format!("backends with slots: {}", found.join(", ")),
     }
 }
 
-/// The backend to claim in: the one configured, else the service's, else the only one.
-pub(super) fn find_backend(servers: &[Server], settings: &Settings) -> Result<Arc<str>, Unfit> {
+/// The template to claim in: in the backend that is configured, else in the service's, else the only
+/// one.
+pub(super) fn find_template(servers: &[Server], settings: &Settings) -> Result<Template, Unfit> {
     let prefix = &settings.prefix;
-    let of_slots = |template: bool| -> BTreeSet<Arc<str>> {
-        servers
-            .iter()
-            .filter(|server| server.slot_number(prefix).is_some())
-            .filter(|server| !template || server.admin.configured_disabled())
-            .map(|server| Arc::clone(&server.backend))
-            .collect()
-    };
+    let of = |backend: &Arc<str>| Template::of(servers, backend, prefix);
+    let named = |name: &str| backends(servers, prefix, false).into_iter().find(|b| **b == *name);
     if let Some(backend) = &settings.backend {
-        let found = of_slots(false);
-        return found.iter().find(|name| ***name == **backend).cloned().ok_or_else(|| {
-            Unfit::NoSuchBackend {
-                backend: backend.clone(),
-                prefix: prefix.clone(),
-                found: found.into_iter().collect(),
-            }
+        return named(backend).as_ref().map(of).ok_or_else(|| Unfit::NoSuchBackend {
+            backend: backend.clone(),
+            prefix: prefix.clone(),
+            found: what_looks_like_slots(servers, prefix),
         });
     }
-    let mut found = of_slots(true);
+    if let Some(service) = &settings.service_name {
+        return named(service).as_ref().map(of).ok_or_else(|| Unfit::NoSuchService {
+            service: service.clone(),
+            found: what_looks_like_slots(servers, prefix),
+        });
+    }
+    let mut found = backends(servers, prefix, true);
     if found.is_empty() {
-        found = of_slots(false);
+        found = backends(servers, prefix, false);
     }
-    if let Some(service) = &settings.service_name
-        && let Some(backend) = found.get(service.as_str())
-    {
-        return Ok(Arc::clone(backend));
+    // Prefix web fits web1 and web21; who has the first is meant.
+    let begins = |backend: &&Arc<str>| of(backend).first().is_some_and(|first| first <= 1);
+    if found.iter().any(|backend| begins(&backend)) {
+        found.retain(|backend| begins(&backend));
     }
-    match found.len() {
-        0 => Err(Unfit::NoBackend { prefix: prefix.clone() }),
-        1 => found.pop_first().ok_or(Unfit::NoBackend { prefix: prefix.clone() }),
+    match &*Vec::from_iter(&found) {
+        [] => Err(Unfit::NoBackend {
+            prefix: prefix.clone(),
+            found: what_looks_like_slots(servers, prefix),
+        }),
+        [backend] => Ok(of(backend)),
         _ => Err(Unfit::SeveralBackends { found: found.into_iter().collect() }),
     }
+}
+
+/// The backends with servers called by the prefix and a number: all, or those that the configuration
+/// has disabled, as a template has.
+fn backends(servers: &[Server], prefix: &str, disabled: bool) -> BTreeSet<Arc<str>> {
+    servers
+        .iter()
+        .filter(|server| server.slot_number(prefix).is_some())
+        .filter(|server| !disabled || server.admin.configured_disabled())
+        .map(|server| Arc::clone(&server.backend))
+        .collect()
+}
+
+/// What a message says was found: the backends with slots of our prefix, else those with slots of
+/// another, each with its prefix.
+fn what_looks_like_slots(servers: &[Server], prefix: &str) -> Vec<Arc<str>> {
+    let ours = backends(servers, prefix, false);
+    if !ours.is_empty() {
+        return ours.into_iter().take(NAMED).collect();
+    }
+    let disabled = servers.iter().filter(|server| server.admin.configured_disabled());
+    let named: BTreeSet<_> = disabled
+        .filter_map(|server| {
+            let name = server.name.trim_end_matches(|c: char| c.is_ascii_digit());
+            (name != &*server.name).then(|| format!("{} ({name}1, …)", server.backend))
+        })
+        .collect();
+    named.into_iter().take(NAMED).map(Arc::from).collect()
 }
 
 /// This container's backend, and the endpoint that it advertises, at the HAProxy that showed
@@ -93,34 +142,28 @@ pub fn who_am_i(
     servers: &[Server],
     local: Option<IpAddr>,
     settings: &Settings,
-) -> Result<(Arc<str>, SocketAddr), Unfit> {
-    let backend = find_backend(servers, settings)?;
-    let endpoint = endpoint(servers, &backend, local.or_else(outward), settings)?;
-    Ok((backend, endpoint))
+) -> Result<(Template, SocketAddr), Unfit> {
+    let template = find_template(servers, settings)?;
+    let endpoint = endpoint(servers, &template, local.or_else(outward), settings)?;
+    Ok((template, endpoint))
 }
 
-/// The endpoint to advertise for a slot of `backend`; `local` is the address by which we are reached
-/// when none is configured.
+/// The endpoint to advertise for a slot of the template; `local` is the address by which we are
+/// reached when none is configured.
 pub(super) fn endpoint(
     servers: &[Server],
-    backend: &Arc<str>,
+    template: &Template,
     local: Option<IpAddr>,
     settings: &Settings,
 ) -> Result<SocketAddr, Unfit> {
+    let backend = template.backend();
+    let slots = template.slots(servers);
+    if slots.is_empty() {
+        return Err(Unfit::Gone(Arc::clone(backend)));
+    }
     let addr = settings.app_addr.or(local).ok_or(Unfit::NoAddress)?;
-    let port = match settings.app_port {
-        Some(port) => port,
-        None => template_port(servers, backend, &settings.prefix)?,
-    };
-    Ok(SocketAddr::new(addr, port))
-}
-
-/// The port of the template's slots.
-fn template_port(servers: &[Server], backend: &Arc<str>, prefix: &str) -> Result<u16, Unfit> {
-    let slots = servers
-        .iter()
-        .filter(|server| server.backend == *backend && server.slot_number(prefix).is_some());
-    slot::template_port(slots).ok_or_else(|| Unfit::NoPort(Arc::clone(backend)))
+    let port = settings.app_port.or_else(|| slot::template_port(slots.into_iter()));
+    Ok(SocketAddr::new(addr, port.ok_or_else(|| Unfit::NoPort(Arc::clone(backend)))?))
 }
 
 /// The address that a connection to this stats socket would have at our end, or to the world where

@@ -23,7 +23,7 @@ use super::notice::{News, Notices};
 use super::processes::{Answerer, Processes};
 use super::traffic::Traffic;
 use crate::net::backoff::{Backoff, jitter};
-use crate::registers::haproxy::slot::{Me, Memory, View, give_back, plan};
+use crate::registers::haproxy::slot::{self, Me, Memory, Template, View, give_back, plan};
 use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat, Settings};
 use crate::registers::{Desired, Standing};
 
@@ -232,11 +232,7 @@ impl Machine {
     }
 
     fn verify(&mut self, slot: &Server, line: Option<ServerStat>, at: Moment) -> Option<Standing> {
-        let mine = line.as_ref().is_some_and(|line| {
-            line.endpoint == slot.endpoint()
-                && line.weight > 0
-                && !["MAINT", "DRAIN", "NOLB"].iter().any(|out| line.status.starts_with(out))
-        });
+        let mine = line.as_ref().is_some_and(|line| slot::is_held(slot, line));
         if !mine {
             self.notices.changed();
             // Perhaps another process answered than before, and with each turn of two exchanges the
@@ -256,13 +252,13 @@ impl Machine {
     }
 
     fn see(&mut self, overview: &Overview, since: Duration, at: Moment) -> Option<Standing> {
-        let (backend, endpoint) = match self.place(overview) {
+        let (template, endpoint) = match self.place(overview) {
             Ok(place) => place,
             Err(unfit) => return self.fail(&unfit.into(), at),
         };
         self.addresses.are(endpoint, at.now);
         self.notices.known(endpoint);
-        self.backend = Some(Arc::clone(&backend));
+        self.backend = Some(Arc::clone(template.backend()));
         let left = self.addresses.left(&overview.servers, since);
         let mine = |server: &Server| server.endpoint() == Some(endpoint);
         // Who leaves drains the slot that he has, also the one of a former address.
@@ -271,19 +267,16 @@ impl Machine {
             .find(|slot| !slot.admin.in_maint())
             .filter(|_| at.desired == Desired::Draining && !overview.servers.iter().any(mine));
         let endpoint = drained.and_then(|slot| slot.endpoint()).unwrap_or(endpoint);
-        let Settings { prefix, limit, reclaim_after, .. } = &*self.settings;
-        let is_slot =
-            |server: &Server| server.backend == backend && server.slot_number(prefix).is_some();
-        self.memory.observe(&overview.servers, is_slot, endpoint, since);
+        let Overview { servers, peers } = overview;
+        let view = View { servers, process: peers.process.as_ref(), read_at: since };
+        self.memory.observe(&view, &template, endpoint);
         let me = Me {
             endpoint,
-            backend: &backend,
-            prefix,
-            limit: *limit,
-            reclaim_after: *reclaim_after,
+            template: &template,
+            limit: self.settings.limit,
+            reclaim_after: self.settings.reclaim_after,
             memory: &self.memory,
         };
-        let view = View { servers: &overview.servers, read_at: since };
         let step = match left.is_empty() || drained.is_some() {
             true => plan(&me, at.desired, &view, at.now),
             false => give_back(&me, &left, &view, at.now),
@@ -292,15 +285,15 @@ impl Machine {
     }
 
     /// Where to claim, and what.
-    fn place(&self, overview: &Overview) -> Result<(Arc<str>, SocketAddr), Unfit> {
+    fn place(&self, overview: &Overview) -> Result<(Template, SocketAddr), Unfit> {
         let servers = &overview.servers;
-        let backend = match &self.backend {
-            Some(backend) => Arc::clone(backend),
-            None => discovery::find_backend(servers, &self.settings)?,
+        let template = match &self.backend {
+            Some(backend) => Template::of(servers, backend, &self.settings.prefix),
+            None => discovery::find_template(servers, &self.settings)?,
         };
-        let endpoint =
-            discovery::endpoint(servers, &backend, overview.peers.local, &self.settings)?;
-        Ok((backend, endpoint))
+        let local = overview.peers.local;
+        let endpoint = discovery::endpoint(servers, &template, local, &self.settings)?;
+        Ok((template, endpoint))
     }
 
     fn fail(&mut self, problem: &Problem, at: Moment) -> Option<Standing> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::Problem;
-use crate::registers::haproxy::slot::Release;
+use crate::registers::haproxy::slot::{Full, Release};
 use crate::registers::haproxy::{Server, ServerStat};
 
 /// Different troubles that one outage may log.
@@ -42,6 +42,8 @@ pub(super) enum News {
     Up(Slot),
     /// An operator took the slot out of rotation.
     Operator(Slot),
+    /// HAProxy itself holds the slot out of rotation.
+    HeldBack(Slot, Bar),
     /// The slot does not stay in rotation.
     InVain(Slot),
     /// The slot takes no new work.
@@ -50,8 +52,15 @@ pub(super) enum News {
     Released(Slot),
     /// So many are.
     ReleasedAll(usize),
-    /// Of so many slots none can be had.
-    Full(usize),
+    /// No slot can be had.
+    Full(Full),
+}
+
+/// Why HAProxy holds a slot out of rotation that nobody took out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bar {
+    Tracked,
+    Unresolved,
 }
 
 /// A slot by its names.
@@ -106,8 +115,15 @@ impl News {
             Self::Operator(Slot { backend, name: slot }) => {
                 warn!(register, %backend, %slot, "taken out of rotation by an operator; left so");
             }
+            Self::HeldBack(Slot { backend, name: slot }, bar) => {
+                let why = match bar {
+                    Bar::Tracked => "the server that it tracks is in maintenance or drains",
+                    Bar::Unresolved => "the name in the template does not resolve any more",
+                };
+                warn!(register, %backend, %slot, why, "held out of rotation by HAProxy until that is over");
+            }
             Self::InVain(Slot { backend, name: slot }) => {
-                warn!(register, %backend, %slot, "stays out of rotation; has the template weight 0?");
+                warn!(register, %backend, %slot, "does not stay in rotation; does an agent-check or a script take it out?");
             }
             Self::Draining(Slot { backend, name: slot }) => {
                 info!(register, %backend, %slot, "draining");
@@ -118,9 +134,8 @@ impl News {
             Self::ReleasedAll(slots) => {
                 info!(register, slots, "released slots that nobody is behind");
             }
-            Self::Full(slots) => {
-                warn!(register, slots, "every slot is taken; waiting for one to be released");
-            }
+            Self::Full(why @ Full::Taken { slots }) => warn!(register, slots, "{why}"),
+            Self::Full(why) => warn!(register, "{why}"),
         }
     }
 }
@@ -186,7 +201,10 @@ impl Notices {
     }
 
     pub(super) fn claimed(&mut self, slot: &Server) {
-        self.say(News::Claimed(slot.into()));
+        // What is barred will be seen to stay out.
+        if !slot.admin.is_barred() {
+            self.say(News::Claimed(slot.into()));
+        }
     }
 
     /// What HAProxy's health checks say of the slot that is held.
@@ -217,7 +235,11 @@ impl Notices {
     }
 
     pub(super) fn operator(&mut self, slot: &Server) {
-        self.say(News::Operator(slot.into()));
+        let bar = if slot.admin.is_unresolved() { Bar::Unresolved } else { Bar::Tracked };
+        self.say(match slot.admin.is_held_back() {
+            true => News::HeldBack(slot.into(), bar),
+            false => News::Operator(slot.into()),
+        });
     }
 
     pub(super) fn in_vain(&mut self, slot: &Server) {
@@ -236,8 +258,8 @@ impl Notices {
         self.said = None;
     }
 
-    pub(super) fn full(&mut self, slots: usize) {
-        self.say(News::Full(slots));
+    pub(super) fn full(&mut self, why: Full) {
+        self.say(News::Full(why));
     }
 
     /// Says it unless it was the last thing said.

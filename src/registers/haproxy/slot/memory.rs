@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SETTLING, Step};
+use super::placeholder::Placeholders;
+use super::{SETTLING, Step, Template, View};
 use crate::registers::haproxy::{Checks, Server};
 
 /// Memory of one container at one HAProxy.
@@ -22,62 +23,58 @@ pub struct Memory {
     /// and when.
     claiming: Option<(Arc<str>, Option<SocketAddr>, Duration)>,
     attempts: u8,
-    /// The address that the template gives to its slots, and whether several show it now.
-    template: Option<(SocketAddr, bool)>,
-    /// The address that a few slots show, as the template's would, and since when.
-    likeness: Option<(SocketAddr, Duration)>,
-    /// What should not last, others' claims in progress and ghosts, and since when it is seen.
-    passing: BTreeMap<(Arc<str>, SocketAddr, bool), Duration>,
+    placeholders: Placeholders,
+    /// What should not last, and since when it is seen.
+    passing: BTreeMap<Arc<str>, (SocketAddr, Passing, Duration)>,
+}
+
+/// What should not last in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Passing {
+    /// Somebody's claim, in maintenance with weight 0.
+    Claim,
+    /// In rotation, and nobody is behind it.
+    Ghost,
+    /// Found DOWN.
+    Down,
 }
 
 impl Memory {
-    /// Takes in what a read showed: the template's own address, and claims that are in progress.
-    /// `is_slot` says which servers are slots of the template.
-    pub fn observe(
-        &mut self,
-        servers: &[Server],
-        is_slot: impl Fn(&Server) -> bool,
-        mine: SocketAddr,
-        now: Duration,
-    ) {
-        let slots: Vec<_> = servers.iter().filter(|server| is_slot(server)).collect();
-        let shared = self.shared_endpoint(&slots, mine, now).map(|endpoint| (endpoint, true));
-        self.template = shared.or(self.template.map(|(endpoint, _)| (endpoint, false)));
-        let seen = std::mem::take(&mut self.passing);
-        self.passing = slots
-            .iter()
-            .filter_map(|slot| {
-                let (maint, endpoint) = (slot.admin.in_maint(), slot.endpoint()?);
-                let empty = endpoint.ip().is_unspecified() || self.template_is(endpoint);
-                let passing = if maint { slot.weight == 0 && !empty } else { empty };
-                let key = (Arc::clone(&slot.name), endpoint, maint);
-                (passing && endpoint != mine).then_some(key)
-            })
-            .map(|key| {
-                let since = seen.get(&key).copied().unwrap_or(now);
-                (key, since)
-            })
-            .collect();
+    /// Takes in what a read showed of the template's slots: endpoints that are nobody's, and what
+    /// should not last. Time is counted by the observer's own clock, from what it saw.
+    pub fn observe(&mut self, view: &View<'_>, template: &Template, mine: SocketAddr) {
+        let slots = template.slots(view.servers);
+        let over = |since: Duration| view.read_at.saturating_sub(since) >= SETTLING;
+        let held = self.held.as_ref();
+        self.claiming.take_if(|(name, _, since)| held.is_some_and(|h| h != name) && over(*since));
+        let nowhere = self.former.is_none() && self.claiming.is_none();
+        self.placeholders.observe(
+            &slots,
+            view.process.map(|process| process.uptime),
+            nowhere.then_some(mine),
+            self.former.as_deref(),
+            view.read_at,
+        );
+        let before = std::mem::take(&mut self.passing);
+        for slot in slots {
+            let (Some(endpoint), Some(what)) = (slot.shows(), self.passing(slot)) else { continue };
+            if endpoint != mine {
+                let seen = before.get(&slot.name);
+                let since = seen.filter(|(at, was, _)| (*at, *was) == (endpoint, what));
+                let since = since.map_or(view.read_at, |(.., since)| *since);
+                self.passing.insert(Arc::clone(&slot.name), (endpoint, what, since));
+            }
+        }
     }
 
-    /// The endpoint that the template gives to its slots, when many of them show it, or a few for
-    /// long enough: for a moment a few may show an agent's, when it gives them back and HAProxy
-    /// applies that late.
-    fn shared_endpoint(
-        &mut self,
-        slots: &[&Server],
-        mine: SocketAddr,
-        now: Duration,
-    ) -> Option<SocketAddr> {
-        let before = self.likeness.take();
-        let (endpoint, count) = shared_endpoint(slots)?;
-        let nowhere = self.former.is_none() && self.claiming.is_none();
-        if self.template_is(endpoint) || count > FEW || (endpoint == mine && nowhere) {
-            return Some(endpoint);
+    fn passing(&self, slot: &Server) -> Option<Passing> {
+        match (slot.admin.in_maint(), self.is_empty(slot)) {
+            (true, false) if slot.weight == 0 => Some(Passing::Claim),
+            (false, true) => Some(Passing::Ghost),
+            // One that has yet to pass its first checks is on its way up (`init-state`).
+            (false, false) if !slot.running && slot.checks == Checks::Failed => Some(Passing::Down),
+            _ => None,
         }
-        let since = before.filter(|(like, _)| *like == endpoint).map_or(now, |(_, since)| since);
-        self.likeness = Some((endpoint, since));
-        (now.saturating_sub(since) >= SETTLING).then_some(endpoint)
     }
 
     /// Notes that a step is about to be taken; whether it succeeds may never be known.
@@ -87,7 +84,7 @@ impl Memory {
                 self.attempts = self.attempts.wrapping_add(1);
                 self.claiming = Some((Arc::clone(&slot.name), self.shown(slot), now));
                 // Whoever is seen there next has come anew.
-                self.passing.retain(|(name, _, _), _| *name != slot.name);
+                self.passing.remove(&slot.name);
                 self.held = None;
                 self.left = None;
             }
@@ -108,7 +105,8 @@ impl Memory {
         self.held = Some(Arc::clone(&slot.name));
         self.attempts = 0;
         self.left = None;
-        self.claiming = None;
+        // A claim of another slot may yet show.
+        self.claiming.take_if(|(name, ..)| *name == slot.name);
     }
 
     /// The slot that is held, as far as I know.
@@ -144,92 +142,68 @@ impl Memory {
 
     /// What a slot shows; nothing when that is known to be no container's address.
     fn shown(&self, slot: &Server) -> Option<SocketAddr> {
-        let empty = |at: &SocketAddr| at.ip().is_unspecified() || self.template_is(*at);
-        slot.endpoint().filter(|endpoint| !empty(endpoint))
+        slot.shows().filter(|endpoint| !self.placeholders.is_nobodys(*endpoint))
     }
 
-    /// Whether a few slots may be as empty as the template made them; it will soon be known.
+    /// Whether a slot is empty, whatever address it shows.
+    pub(super) fn is_empty(&self, slot: &Server) -> bool {
+        self.placeholders.is_empty(slot)
+    }
+
+    /// Whether nobody has touched a slot since HAProxy started.
+    pub(super) fn is_untouched(&self, slot: &Server) -> bool {
+        self.placeholders.is_untouched(slot)
+    }
+
+    /// Whether an endpoint is known to be no container's.
+    pub(super) fn is_nobodys(&self, endpoint: SocketAddr) -> bool {
+        self.placeholders.is_nobodys(endpoint)
+    }
+
+    /// Whether a few slots may be empty; it will soon be known.
     pub(super) fn is_in_doubt(&self, now: Duration) -> bool {
-        self.likeness.is_some_and(|(like, since)| {
-            !self.template_is(like) && now.saturating_sub(since) < SETTLING
-        })
+        self.placeholders.is_in_doubt(now)
     }
 
     pub(super) fn attempts(&self) -> u8 {
         self.attempts
     }
 
-    /// Whether this slot has been somebody's unfinished claim, or a ghost, for `patience`.
-    pub(super) fn is_overdue(&self, slot: &Server, now: Duration, patience: Duration) -> bool {
-        let key = slot
-            .endpoint()
-            .map(|endpoint| (Arc::clone(&slot.name), endpoint, slot.admin.in_maint()));
-        let since = key.and_then(|key| self.passing.get(&key));
-        since.is_some_and(|since| now.saturating_sub(*since) >= patience)
+    /// Whether this slot has been seen like this for `patience`.
+    pub(super) fn is_overdue(
+        &self,
+        slot: &Server,
+        what: Passing,
+        now: Duration,
+        patience: Duration,
+    ) -> bool {
+        self.passing.get(&slot.name).is_some_and(|(endpoint, was, since)| {
+            slot.shows() == Some(*endpoint)
+                && *was == what
+                && now.saturating_sub(*since) >= patience
+        })
     }
 
-    /// Lets [`SETTLING`] pass.
+    /// Lets [`SETTLING`](super::SETTLING) pass.
     #[cfg(test)]
     pub(super) fn settle(&mut self) {
         if let Some((.., since)) = &mut self.claiming {
             *since = Duration::ZERO;
         }
-        if let Some((_, since)) = &mut self.likeness {
-            *since = Duration::ZERO;
-        }
+        self.placeholders.settle();
+    }
+
+    /// Takes it that what is DOWN has been so for long, as HAProxy says.
+    #[cfg(test)]
+    pub(super) fn trust_haproxy(&mut self) {
+        let down = self.passing.values_mut().filter(|(_, what, _)| *what == Passing::Down);
+        down.for_each(|(.., since)| *since = Duration::ZERO);
     }
 
     /// Lets any time pass that a rule may wait for.
     #[cfg(test)]
     pub(super) fn grow_old(&mut self) {
         self.settle();
-        self.passing.values_mut().for_each(|since| *since = Duration::ZERO);
+        self.passing.values_mut().for_each(|(.., since)| *since = Duration::ZERO);
     }
-
-    /// Whether `endpoint` is known to be what the template gives to its slots.
-    pub(super) fn template_is(&self, endpoint: SocketAddr) -> bool {
-        self.template.is_some_and(|(template, _)| template == endpoint)
-    }
-
-    /// Whether `slot`, which shows `endpoint`, is as empty as the template made it. The only one in
-    /// rotation may be another app of this host, which listens where the template points: it is UP.
-    pub(super) fn is_empty(&self, slot: &Server, endpoint: SocketAddr) -> bool {
-        match self.template {
-            Some((template, shared)) if template == endpoint => {
-                shared || !slot.running || slot.admin.in_maint()
-            }
-            _ => {
-                let untouched = slot.admin.in_maint() && slot.weight > 0;
-                let untouched = untouched && slot.checks == Checks::Pending;
-                untouched && endpoint.ip().is_loopback()
-            }
-        }
-    }
-}
-
-/// So many slots may show one endpoint for a moment and not be the template's.
-const FEW: usize = 4;
-
-/// The endpoint that most slots share, and how many show it. A few in rotation are an agent's own:
-/// it may be on several for a moment, when HAProxy took its commands late.
-fn shared_endpoint(slots: &[&Server]) -> Option<(SocketAddr, usize)> {
-    #[derive(Default)]
-    struct Count {
-        all: usize,
-        in_rotation: usize,
-    }
-    let mut counts = BTreeMap::<SocketAddr, Count>::new();
-    for slot in slots.iter().filter(|slot| slot.weight > 0) {
-        if let Some(endpoint) = slot.endpoint().filter(|endpoint| !endpoint.ip().is_unspecified()) {
-            let count = counts.entry(endpoint).or_default();
-            count.all += 1;
-            count.in_rotation += usize::from(!slot.admin.in_maint());
-        }
-    }
-    counts
-        .into_iter()
-        .map(|(endpoint, count)| (endpoint, if count.in_rotation > 0 { FEW } else { 1 }, count.all))
-        .filter(|(_, least, all)| all > least)
-        .max_by_key(|(_, _, all)| *all)
-        .map(|(endpoint, _, all)| (endpoint, all))
 }

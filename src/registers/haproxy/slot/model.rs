@@ -13,9 +13,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::registers::haproxy::slot::Step;
-use crate::registers::haproxy::{Command, Server, ServerState};
+use crate::registers::haproxy::{Checks, Command, Server, ServerState};
 use search::{explore, wander};
-use world::{Agent, EVERY_KIND, Kind, Setup, Shows, Slot};
+use world::{Agent, Begin, EVERY_KIND, Kind, Setup, Shows, Slot};
 
 /// A guard that is taken away, at the edge of the planner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,18 @@ enum Without {
     Abandoned,
     /// An operator's maintenance is taken for an unfinished claim of the owner's.
     Operator,
+    /// How long a slot has been DOWN is taken from HAProxy.
+    OwnClock,
+    /// That several slots show an endpoint tells nothing.
+    Several,
+    /// Of the endpoints that several slots show only the commonest counts.
+    EveryEndpoint,
+    /// That nobody has touched a slot since HAProxy started tells nothing.
+    Untouched,
+    /// Any address of a slot that rests since HAProxy started is the template's.
+    Prepared,
+    /// A slot that has no address is claimed too.
+    Address,
 }
 
 /// What agent `i` sees without a guard, instead of `server`.
@@ -65,7 +77,9 @@ fn spoil_view(
         Some(Without::Reclaim) => server.unchanged = Duration::ZERO,
         Some(Without::ReclaimAfter) => {
             let dead = matches!(slot.shows, Shows::Agent(j) if !agents[j].alive);
-            server.running &= !dead;
+            if dead {
+                (server.running, server.checks) = (false, Checks::Failed);
+            }
             server.unchanged = Duration::from_secs(1000);
         }
         Some(Without::Abandoned) if slot.shows != Shows::Agent(i) && slot.marked => {
@@ -74,8 +88,22 @@ fn spoil_view(
         Some(Without::Operator) if slot.shows == Shows::Agent(i) && server.admin.in_maint() => {
             server.weight = 0;
         }
+        Some(Without::Several) if !slot.is_untouched() => alone(server),
+        Some(Without::EveryEndpoint) if slot.shows == Shows::Stale => alone(server),
+        Some(Without::Untouched) if slot.is_untouched() => server.checks = Checks::Seen,
+        Some(Without::Prepared) if slot.shows == Shows::Prepared => {
+            server.addr = Some([0, 0, 0, 0].into());
+        }
+        Some(Without::Address) if slot.shows == Shows::Unresolved => {
+            server.addr = Some([0, 0, 0, 0].into());
+        }
         _ => {}
     }
+}
+
+/// As if no other slot showed the same.
+fn alone(server: &mut Server) {
+    server.port = server.port.map(|port| port + server.id as u16);
 }
 
 /// What is done without a guard, instead of `step`.
@@ -114,7 +142,17 @@ fn spoil_commands<'a>(without: Option<Without>, step: &'a Step) -> Vec<Command<'
 
 /// Commands of one line are executed one right after the other, and an address at once.
 fn setup(agents: usize, slots: usize, faults: u8, kinds: &'static [Kind]) -> Setup {
-    Setup { slots, agents, deferred: false, interleaved: false, faults, kinds, without: None }
+    Setup {
+        slots,
+        agents,
+        deferred: false,
+        interleaved: false,
+        init_state: false,
+        begin: Begin::Untouched,
+        faults,
+        kinds,
+        without: None,
+    }
 }
 
 /// Nothing bad must be found.
@@ -174,6 +212,39 @@ fn one_fault_of_any_kind_is_healed() {
 }
 
 #[test]
+fn slots_that_begin_otherwise_come_right() {
+    comes_right(Setup { begin: Begin::Prepared, ..setup(2, 3, 0, &[]) });
+    for begin in [Begin::Unresolved, Begin::Ghosts] {
+        comes_right(Setup { begin, ..setup(2, 2, 0, &[]) });
+        comes_right(Setup { begin, ..setup(2, 3, 0, &[]) });
+        holds(Setup { begin, ..setup(1, 2, 1, EVERY_KIND) });
+    }
+    if is_full() {
+        for begin in [Begin::Unresolved, Begin::Ghosts] {
+            holds(Setup { begin, ..setup(2, 2, 0, &[]) });
+            comes_right(Setup { begin, ..setup(2, 2, 1, EVERY_KIND) });
+        }
+        holds(Setup { begin: Begin::Prepared, ..setup(2, 3, 0, &[]) });
+    }
+}
+
+/// HAProxy 3.1 and later may have slots leave maintenance as DOWN (`init-state`).
+#[test]
+fn slots_that_rise_slowly_stay_with_their_holders() {
+    let rising = |setup| Setup { init_state: true, ..setup };
+    comes_right(rising(setup(2, 2, 0, &[])));
+    comes_right(rising(setup(2, 2, 1, &[Kind::Slow])));
+    holds(rising(setup(2, 1, 1, &[Kind::Slow])));
+    holds(rising(setup(1, 2, 1, EVERY_KIND)));
+    if is_full() {
+        holds(rising(setup(2, 2, 0, &[])));
+        holds(rising(setup(3, 1, 0, &[])));
+        holds(rising(setup(2, 1, 1, EVERY_KIND)));
+        comes_right(rising(setup(2, 2, 1, EVERY_KIND)));
+    }
+}
+
+#[test]
 fn any_two_faults_are_healed() {
     holds(setup(1, 1, 2, EVERY_KIND));
     holds(setup(1, 2, 2, EVERY_KIND));
@@ -197,15 +268,19 @@ fn any_faults_in_random_order_are_healed() {
 /// The model finds what a guard is there for.
 #[test]
 fn every_guard_is_needed() {
-    use Kind::{Crash, Operator, Restart, Stop, Tick, Timeout};
+    use Kind::{Crash, Operator, Restart, Slow, Stop, Tick, Timeout};
     let deferred = |setup| Setup { deferred: true, ..setup };
     let interleaved = |setup| Setup { interleaved: true, ..setup };
     let waits = "an agent waits beside a slot that it could have";
     let never = "an agent never gets into rotation";
+    let touched = "an operator's slot is touched";
+    let written = "a slot that takes no address is written";
+    let init_state = |setup| Setup { init_state: true, ..setup };
+    let begun = |begin, setup| Setup { begin, ..setup };
     let cases = [
         (Without::MaxAge, setup(2, 1, 1, &[Tick]), "a settled slot is taken from its holder"),
         (Without::ReadBack, deferred(setup(1, 1, 0, &[])), "an empty slot is made ready"),
-        (Without::Mark, setup(2, 1, 2, &[Crash]), never),
+        (Without::Mark, setup(2, 1, 2, &[Crash]), "a slot is taken from its holder"),
         (
             Without::Settling,
             deferred(setup(1, 2, 0, &[])),
@@ -221,6 +296,12 @@ fn every_guard_is_needed() {
         (Without::ReclaimAfter, setup(2, 1, 1, &[Crash]), "a slot is taken from its holder"),
         (Without::Abandoned, setup(2, 1, 1, &[Crash]), waits),
         (Without::Operator, setup(1, 1, 1, &[Operator]), "the owner fights the operator"),
+        (Without::OwnClock, init_state(setup(2, 1, 1, &[Slow])), "a slot is taken from its holder"),
+        (Without::Several, begun(Begin::Ghosts, setup(1, 4, 0, &[])), "it goes round in circles"),
+        (Without::EveryEndpoint, begun(Begin::Ghosts, setup(1, 4, 0, &[])), "a ghost stays"),
+        (Without::Untouched, setup(1, 1, 0, &[]), waits),
+        (Without::Prepared, begun(Begin::Prepared, setup(2, 3, 0, &[])), touched),
+        (Without::Address, begun(Begin::Unresolved, setup(1, 2, 0, &[])), written),
     ];
     for (guard, setup, expected) in cases {
         comes_right(setup);

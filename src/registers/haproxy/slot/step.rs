@@ -1,5 +1,6 @@
 //! One step, and the commands that take it.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::registers::haproxy::{Command, Server, ServerState};
@@ -37,13 +38,56 @@ pub enum Step {
     /// Give back slots that show my address and must not, and ghosts: slots in rotation that nobody
     /// is behind.
     Release(Vec<Release>),
-    /// No slot can be claimed, of this many.
-    Full {
-        /// Slots that I might have claimed.
-        slots: usize,
-    },
+    /// No slot can be claimed.
+    Full(Full),
     /// All is as wanted, and nothing is held.
     Nothing,
+}
+
+/// Why no slot can be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// All that I might have claimed are taken.
+    Taken {
+        /// How many.
+        slots: usize,
+    },
+    /// Some have no address yet, because the template's name does not resolve.
+    Unresolved,
+    /// Some have no IP address, and HAProxy gives them none.
+    NoAddress,
+    /// The template has weight 0.
+    Weightless,
+}
+
+impl Full {
+    pub(super) fn of(candidates: &[&Server]) -> Self {
+        let mut without = candidates.iter().filter(|slot| slot.addr.is_none());
+        match without.next() {
+            None => Self::Taken { slots: candidates.len() },
+            Some(slot) if slot.has_name => Self::Unresolved,
+            Some(_) => Self::NoAddress,
+        }
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken { .. } => "every slot is taken; waiting for one to be released",
+            Self::Unresolved => {
+                "the name in the template does not resolve yet, and HAProxy gives no address to its \
+                 slots before it does; waiting for that (a template with 'localhost' need not wait)"
+            }
+            Self::NoAddress => {
+                "the template has no IP address, and HAProxy gives none to its slots; write a name or \
+                 an address into it, such as 'localhost'"
+            }
+            Self::Weightless => {
+                "the template has weight 0, so no slot would get a request; give it a weight"
+            }
+        })
+    }
 }
 
 /// A slot to be given back.
@@ -96,7 +140,7 @@ impl Step {
             | Self::Hold { .. }
             | Self::LeaveToOperator(_)
             | Self::AwaitIdle(_)
-            | Self::Full { .. }
+            | Self::Full(_)
             | Self::Nothing => Vec::new(),
         }
     }

@@ -8,17 +8,20 @@ use crate::registers::haproxy::{AdminState, Command};
 
 const ME: &str = "10.0.0.5:3128";
 const NOW: Duration = Duration::from_secs(100);
+/// For how long HAProxy has been running.
+const UPTIME: Duration = Duration::from_secs(1000);
 
-/// A template of slots, and the memory of one agent that looks at it.
-struct Template {
+/// The slots of a template, and the memory of one agent that looks at it.
+struct Slots {
     slots: Vec<Server>,
     memory: Memory,
     limit: Option<u32>,
 }
 
-impl Template {
+impl Slots {
     /// One slot for each description: an address, then `maint`, `drain` or `ready`, and optionally
-    /// `w0` (weight 0), `down` (for a minute) and `untouched`.
+    /// `w0` (weight 0), `down` (for a minute), `rising` (down, and a check has passed), `untouched`
+    /// (since HAProxy started) and `unchecked` (without health checks).
     fn new(descriptions: &[&str]) -> Self {
         let slots = descriptions.iter().zip(1..).map(|(text, id)| slot(id, text)).collect();
         Self { slots, memory: Memory::default(), limit: Some(3) }
@@ -30,16 +33,17 @@ impl Template {
 
     fn plan_at(&mut self, desired: Desired, now: Duration) -> Step {
         let me: SocketAddr = ME.parse().unwrap();
-        self.memory.observe(&self.slots, |_| true, me, now);
+        let process = Some(Process { pid: 1, uptime: UPTIME });
+        let view = View { servers: &self.slots, process, read_at: now };
+        let template = Template::of(&self.slots, &"webapp".into(), "node");
+        self.memory.observe(&view, &template, me);
         let me = Me {
             endpoint: me,
-            backend: "webapp",
-            prefix: "node",
+            template: &template,
             limit: self.limit,
             reclaim_after: Duration::from_secs(30),
             memory: &self.memory,
         };
-        let view = View { servers: &self.slots, read_at: now };
         let step = plan(&me, desired, &view, now);
         self.memory.will(&step, now);
         step
@@ -53,7 +57,7 @@ impl Template {
 
 fn slot(id: u32, text: &str) -> Server {
     let mut words = text.split(' ');
-    let addr: IpAddr = words.next().unwrap().parse().unwrap();
+    let addr: Option<IpAddr> = words.next().unwrap().parse().ok();
     let has = |word| text.split(' ').any(|found| found == word);
     let admin = match (has("maint"), has("drain")) {
         (true, _) => AdminState::FORCED_MAINT,
@@ -65,19 +69,26 @@ fn slot(id: u32, text: &str) -> Server {
         backend_id: 3,
         id,
         name: format!("node{id}").into(),
-        addr: Some(addr),
+        addr,
         port: Some(3128),
-        running: !has("down") && !has("maint"),
+        running: !has("down") && !has("rising") && !has("maint"),
         admin: AdminState(admin | AdminState::CONFIGURED_MAINT),
         weight: u32::from(!has("w0")),
-        unchanged: Duration::from_secs(60),
-        checks: if has("untouched") { Checks::Pending } else { Checks::Seen },
+        configured_weight: 1,
+        has_name: false,
+        unchanged: if has("untouched") { UPTIME } else { Duration::from_secs(60) },
+        checks: match (has("unchecked"), has("untouched"), has("down")) {
+            (true, ..) => Checks::None,
+            (_, true, _) => Checks::Pending,
+            (.., true) => Checks::Failed,
+            _ => Checks::Seen,
+        },
     }
 }
 
 #[test]
 fn claims_an_empty_slot_in_maintenance_and_marks_it() {
-    let mut template = Template::new(&["10.0.0.1 ready", "0.0.0.0 maint", "10.0.0.2 maint"]);
+    let mut template = Slots::new(&["10.0.0.1 ready", "0.0.0.0 maint", "10.0.0.2 maint"]);
     assert_eq!(
         template.commands(Desired::Serving),
         [
@@ -90,7 +101,7 @@ fn claims_an_empty_slot_in_maintenance_and_marks_it() {
 
 #[test]
 fn makes_its_claim_ready_once_a_read_shows_it() {
-    let mut template = Template::new(&["10.0.0.5 maint w0"]);
+    let mut template = Slots::new(&["10.0.0.5 maint w0"]);
     assert_eq!(
         template.commands(Desired::Serving),
         ["set server webapp/node1 weight 100%", "set server webapp/node1 state ready"]
@@ -101,10 +112,10 @@ fn makes_its_claim_ready_once_a_read_shows_it() {
 
 #[test]
 fn leaves_a_slot_in_maintenance_with_an_address_to_the_operator() {
-    let mut template = Template::new(&["10.0.0.1 maint", "10.0.0.2 maint", "10.0.0.3 maint"]);
-    assert_eq!(template.plan(Desired::Serving), Step::Full { slots: 3 });
+    let mut template = Slots::new(&["10.0.0.1 maint", "10.0.0.2 maint", "10.0.0.3 maint"]);
+    assert_eq!(template.plan(Desired::Serving), Step::Full(Full::Taken { slots: 3 }));
     // Its owner does not fight him either.
-    let mut template = Template::new(&["10.0.0.5 ready"]);
+    let mut template = Slots::new(&["10.0.0.5 ready"]);
     template.plan(Desired::Serving);
     template.slots = vec![slot(1, "10.0.0.5 maint")];
     assert!(matches!(template.plan(Desired::Serving), Step::LeaveToOperator(_)));
@@ -113,31 +124,57 @@ fn leaves_a_slot_in_maintenance_with_an_address_to_the_operator() {
 #[test]
 fn claims_no_slot_beyond_the_count() {
     let mut template =
-        Template::new(&["10.0.0.1 ready", "10.0.0.2 ready", "10.0.0.3 ready", "0.0.0.0 maint"]);
-    assert_eq!(template.plan(Desired::Serving), Step::Full { slots: 3 });
+        Slots::new(&["10.0.0.1 ready", "10.0.0.2 ready", "10.0.0.3 ready", "0.0.0.0 maint"]);
+    assert_eq!(template.plan(Desired::Serving), Step::Full(Full::Taken { slots: 3 }));
 }
 
 #[test]
-fn takes_over_what_was_down_for_long_enough() {
-    let mut template = Template::new(&["10.0.0.1 ready", "10.0.0.2 ready down"]);
-    let Step::Claim { slot, .. } = template.plan(Desired::Serving) else { panic!() };
+fn takes_over_what_it_has_seen_down_for_long_enough() {
+    let mut template = Slots::new(&["10.0.0.1 ready", "10.0.0.2 ready down"]);
+    let full = Step::Full(Full::Taken { slots: 2 });
+    // HAProxy says since a minute; that may be from before its last maintenance.
+    assert_eq!(template.plan(Desired::Serving), full);
+    let almost = NOW + Duration::from_millis(29_999);
+    assert_eq!(template.plan_at(Desired::Serving, almost), full);
+    let later = NOW + Duration::from_secs(30);
+    let Step::Claim { slot, .. } = template.plan_at(Desired::Serving, later) else { panic!() };
     assert_eq!(&*slot.name, "node2");
-    template = Template::new(&["10.0.0.2 ready down"]);
+}
+
+#[test]
+fn time_down_begins_anew_with_another_address_and_with_a_check_that_passed() {
+    for between in ["10.0.0.3 ready down", "10.0.0.2 ready rising", "10.0.0.2 ready"] {
+        let mut template = Slots::new(&["10.0.0.2 ready down"]);
+        template.plan(Desired::Serving);
+        template.slots = vec![slot(1, between)];
+        template.plan_at(Desired::Serving, NOW + Duration::from_secs(20));
+        template.slots = vec![slot(1, "10.0.0.2 ready down")];
+        for seconds in [21, 50] {
+            let step = template.plan_at(Desired::Serving, NOW + Duration::from_secs(seconds));
+            assert_eq!(step, Step::Full(Full::Taken { slots: 1 }), "{between}");
+        }
+        let later = NOW + Duration::from_secs(51);
+        assert!(matches!(template.plan_at(Desired::Serving, later), Step::Claim { .. }));
+    }
+    // It was UP between two looks.
+    let mut template = Slots::new(&["10.0.0.2 ready down"]);
     template.slots[0].unchanged = Duration::from_secs(29);
-    assert_eq!(template.plan(Desired::Serving), Step::Full { slots: 1 });
+    template.plan(Desired::Serving);
+    let later = NOW + Duration::from_secs(40);
+    assert_eq!(template.plan_at(Desired::Serving, later), Step::Full(Full::Taken { slots: 1 }));
 }
 
 #[test]
 fn takes_over_a_claim_that_nobody_finishes() {
-    let mut template = Template::new(&["10.0.0.1 maint w0"]);
-    assert_eq!(template.plan(Desired::Serving), Step::Full { slots: 1 });
+    let mut template = Slots::new(&["10.0.0.1 maint w0"]);
+    assert_eq!(template.plan(Desired::Serving), Step::Full(Full::Taken { slots: 1 }));
     let later = NOW + Duration::from_secs(30);
     assert!(matches!(template.plan_at(Desired::Serving, later), Step::Claim { .. }));
 }
 
 #[test]
 fn gives_back_every_slot_but_one_that_shows_its_address() {
-    let mut template = Template::new(&["10.0.0.5 ready", "10.0.0.5 maint w0", "0.0.0.0 maint"]);
+    let mut template = Slots::new(&["10.0.0.5 ready", "10.0.0.5 maint w0", "0.0.0.0 maint"]);
     let Step::Release(releases) = template.plan(Desired::Serving) else { panic!() };
     assert_eq!(releases.iter().map(|r| &*r.slot.name).collect::<Vec<_>>(), ["node2"]);
     let Step::Release(releases) = template.plan(Desired::Absent) else { panic!() };
@@ -146,7 +183,7 @@ fn gives_back_every_slot_but_one_that_shows_its_address() {
 
 #[test]
 fn goes_back_to_the_slot_it_had() {
-    let mut template = Template::new(&["0.0.0.0 maint", "10.0.0.5 ready", "0.0.0.0 maint"]);
+    let mut template = Slots::new(&["0.0.0.0 maint", "10.0.0.5 ready", "0.0.0.0 maint"]);
     template.plan(Desired::Serving);
     template.slots = (1..=3).map(|id| slot(id, "127.0.0.1 maint untouched")).collect();
     let Step::Claim { slot, .. } = template.plan(Desired::Serving) else { panic!() };
@@ -155,16 +192,15 @@ fn goes_back_to_the_slot_it_had() {
 
 #[test]
 fn an_old_read_is_not_acted_upon() {
-    let mut template = Template::new(&["0.0.0.0 maint"]);
+    let mut template = Slots::new(&["0.0.0.0 maint"]);
     let me = Me {
         endpoint: ME.parse().unwrap(),
-        backend: "webapp",
-        prefix: "node",
+        template: &Template::of(&template.slots, &"webapp".into(), "node"),
         limit: None,
         reclaim_after: Duration::from_secs(30),
         memory: &template.memory,
     };
-    let view = View { servers: &template.slots, read_at: NOW };
+    let view = View { servers: &template.slots, process: None, read_at: NOW };
     let later = NOW + MAX_AGE + Duration::from_millis(1);
     assert_eq!(plan(&me, Desired::Serving, &view, later), Step::Reread);
     assert!(matches!(template.plan(Desired::Serving), Step::Claim { .. }));
@@ -172,7 +208,7 @@ fn an_old_read_is_not_acted_upon() {
 
 #[test]
 fn drains_then_waits_then_gives_back() {
-    let mut template = Template::new(&["10.0.0.5 ready"]);
+    let mut template = Slots::new(&["10.0.0.5 ready"]);
     assert!(matches!(template.plan(Desired::Draining), Step::Drain(_)));
     template.slots = vec![slot(1, "10.0.0.5 drain w0")];
     assert!(matches!(template.plan(Desired::Draining), Step::AwaitIdle(_)));
@@ -204,7 +240,7 @@ fn janitors(ghost: usize, slots: usize) -> Vec<usize> {
         shown[*me] = format!("{} ready", ME.trim_end_matches(":3128"));
         shown[ghost] = "0.0.0.0 ready down".into();
         let shown: Vec<_> = shown.iter().map(String::as_str).collect();
-        let mut template = Template { limit: None, ..Template::new(&shown) };
+        let mut template = Slots { limit: None, ..Slots::new(&shown) };
         matches!(template.plan(Desired::Serving), Step::Hold { watching: true, .. })
     };
     (0..slots).filter(|me| *me != ghost).filter(sees).collect()

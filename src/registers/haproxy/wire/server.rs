@@ -27,7 +27,12 @@ pub struct Server {
     pub admin: AdminState,
     /// Current weight in the backend's scale; 0 takes no new work.
     pub weight: u32,
-    /// Time since its operational state changed, in whole seconds.
+    /// The weight that the configuration gives it.
+    pub configured_weight: u32,
+    /// Whether its address comes from a host name or an SRV record.
+    pub has_name: bool,
+    /// Time since its operational state changed, in whole seconds. HAProxy does not count it anew when
+    /// a slot leaves maintenance as DOWN (`init-state`, since 3.1).
     pub unchanged: Duration,
     /// What health checks say of it.
     pub checks: Checks,
@@ -42,6 +47,8 @@ pub enum Checks {
     Pending,
     /// At least one has ended, perhaps for an earlier address or before a restart.
     Seen,
+    /// The same, and none has passed since the last one that failed, or since maintenance.
+    Failed,
 }
 
 /// `srv_admin_state`: a bit mask (`enum srv_admin` in HAProxy's `server-t.h`).
@@ -72,6 +79,23 @@ impl AdminState {
         self.0 & (Self::FORCED_DRAIN | Self::INHERITED_DRAIN) != 0
     }
 
+    /// HAProxy itself keeps it out of rotation, whatever else is asked for: by a server that it tracks,
+    /// or because its name does not resolve.
+    pub fn is_barred(self) -> bool {
+        let tracked = Self::INHERITED_MAINT | Self::INHERITED_DRAIN;
+        self.0 & (tracked | Self::RESOLUTION_MAINT) != 0
+    }
+
+    /// Out of rotation, though nobody asked for that.
+    pub fn is_held_back(self) -> bool {
+        self.is_barred() && self.0 & (Self::FORCED_MAINT | Self::FORCED_DRAIN) == 0
+    }
+
+    /// In maintenance because its name does not resolve.
+    pub fn is_unresolved(self) -> bool {
+        self.0 & Self::RESOLUTION_MAINT != 0
+    }
+
     /// `disabled` in the configuration, as the slots of a template are.
     pub fn configured_disabled(self) -> bool {
         self.0 & Self::CONFIGURED_MAINT != 0
@@ -84,11 +108,18 @@ impl Server {
         Some(SocketAddr::new(self.addr?, self.port?))
     }
 
-    /// The slot's number when its name is `prefix` and a number from 1 up.
+    /// What it shows for an address and port, 0 for a port that it does not have; `None` without an
+    /// address.
+    pub fn shows(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.addr?, self.port.unwrap_or(0)))
+    }
+
+    /// The slot's number when its name is `prefix` and a number.
     pub fn slot_number(&self, prefix: &str) -> Option<u32> {
         let digits = self.name.strip_prefix(prefix)?;
-        let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
-        digits.parse().ok().filter(|_| plain)
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let padded = digits.len() > 1 && digits.starts_with('0');
+        digits.parse().ok().filter(|_| plain && !padded)
     }
 }
 
@@ -119,10 +150,14 @@ pub fn parse(reply: &str) -> Result<Vec<Server>, TableError> {
         op: index("srv_op_state")?,
         admin: index("srv_admin_state")?,
         weight: index("srv_uweight")?,
+        configured_weight: index("srv_iweight")?,
         unchanged: index("srv_time_since_last_change")?,
-        check_result: index("srv_check_result")?,
+        check_status: index("srv_check_status")?,
+        check_health: index("srv_check_health")?,
         check_state: index("srv_check_state")?,
+        fqdn: index("srv_fqdn")?,
         port: index("srv_port")?,
+        record: index("srvrecord")?,
     };
     let mut backend: Arc<str> = "".into();
     lines
@@ -144,14 +179,21 @@ struct Columns {
     op: usize,
     admin: usize,
     weight: usize,
+    configured_weight: usize,
     unchanged: usize,
-    check_result: usize,
+    check_status: usize,
+    check_health: usize,
     check_state: usize,
+    fqdn: usize,
     port: usize,
+    record: usize,
 }
 
 /// `CHK_ST_CONFIGURED` of `srv_check_state`: the server has a health check.
-const CHECK_CONFIGURED: u8 = 0x02;
+const CHECK_CONFIGURED: u32 = 0x02;
+/// `HCHK_STATUS_INI` of `srv_check_status`: none has ended. While one runs, the status is that of the
+/// one before, and `srv_check_result` says nothing.
+const CHECK_INITIAL: u32 = 1;
 
 impl Columns {
     /// Parses one row; `backend` is the name that rows before it share.
@@ -171,22 +213,27 @@ impl Columns {
             mapped if mapped.starts_with(['+', '-']) => None,
             text => Some(text.parse().ok()?),
         };
-        let check_state: u8 = cell(self.check_state)?.parse().ok()?;
-        let checks = match (check_state & CHECK_CONFIGURED != 0, cell(self.check_result)?) {
-            (false, _) => Checks::None,
-            (true, "0") => Checks::Pending,
-            (true, _) => Checks::Seen,
+        let number = |index: usize| cell(index)?.parse::<u32>().ok();
+        let has_checks = number(self.check_state)? & CHECK_CONFIGURED != 0;
+        let ended = number(self.check_status)? > CHECK_INITIAL;
+        let checks = match (has_checks, ended, number(self.check_health)?) {
+            (false, ..) => Checks::None,
+            (_, false, _) => Checks::Pending,
+            (.., 0) => Checks::Failed,
+            _ => Checks::Seen,
         };
         Some(Server {
             backend: Arc::clone(backend),
-            backend_id: cell(self.backend_id)?.parse().ok()?,
-            id: cell(self.id)?.parse().ok()?,
+            backend_id: number(self.backend_id)?,
+            id: number(self.id)?,
             name: cell(self.name)?.into(),
             addr,
             port,
             running: cell(self.op)? != "0",
-            admin: AdminState(cell(self.admin)?.parse().ok()?),
-            weight: cell(self.weight)?.parse().ok()?,
+            admin: AdminState(number(self.admin)? as u8),
+            weight: number(self.weight)?,
+            configured_weight: number(self.configured_weight)?,
+            has_name: [self.fqdn, self.record].iter().any(|at| cell(*at).is_some_and(|t| t != "-")),
             // Below zero for a moment, when a state file has just brought it back.
             unchanged: Duration::from_secs(cell(self.unchanged)?.parse::<i64>().ok()?.max(0) as u64),
             checks,

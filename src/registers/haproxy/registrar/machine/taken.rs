@@ -24,7 +24,7 @@ impl Machine {
                 _ => *insisted = 0,
             }
         }
-        let moves = matches!(step, Step::Claim { .. } | Step::MakeReady(_) | Step::Full { .. });
+        let moves = matches!(step, Step::Claim { .. } | Step::MakeReady(_) | Step::Full(_));
         if moves && self.insisted() <= 1 {
             self.notices.changed();
         }
@@ -61,7 +61,7 @@ impl Machine {
             self.notices.reachable();
             self.patience.reset();
         }
-        let waits = matches!(step, Step::Reread | Step::Settle | Step::Full { .. });
+        let waits = matches!(step, Step::Reread | Step::Settle | Step::Full(_));
         if !waits && self.insisted() <= 1 {
             self.backoff.reset();
         }
@@ -98,8 +98,8 @@ impl Machine {
                 self.notices.released(&releases);
                 self.released(releases.into_iter().map(|release| release.slot).collect(), at)
             }
-            Step::Full { slots } => {
-                self.notices.full(slots);
+            Step::Full(why) => {
+                self.notices.full(why);
                 let pause = self.backoff.next(at.luck);
                 self.rest(Standing::Absent, pause, at)
             }

@@ -145,6 +145,8 @@ fn slot(id: u32, text: &str) -> Server {
         running: !has("maint"),
         admin: AdminState(admin | AdminState::CONFIGURED_MAINT),
         weight: u32::from(!has("w0")),
+        configured_weight: 1,
+        has_name: false,
         unchanged: Duration::ZERO,
         checks: Checks::Seen,
     }
@@ -232,9 +234,7 @@ fn a_full_read_comes_once_in_a_while() {
 
 #[test]
 fn a_slot_that_somebody_takes_out_or_over_is_read_at_once() {
-    for (endpoint, status) in
-        [(ME, "MAINT"), (ME, "DRAIN"), (ME, "NOLB"), (ANOTHER, "UP"), ("nowhere", "UP")]
-    {
+    for (endpoint, status) in [(ME, "MAINT"), (ME, "DRAIN"), (ANOTHER, "UP"), ("nowhere", "UP")] {
         let mut life = Life::holding();
         life.wakes(1000);
         assert_eq!(life.line_at(endpoint, status, 0), "'node1 changed'; ping");
@@ -248,6 +248,15 @@ fn a_slot_that_somebody_takes_out_or_over_is_read_at_once() {
     );
     assert_eq!(life.alive(), "read webapp");
     assert_eq!(life.table(&["10.0.0.9 ready", EMPTY]), "claim node2");
+}
+
+#[test]
+fn an_app_that_asks_for_no_new_work_by_itself_holds_its_slot() {
+    let mut life = Life::holding();
+    for _ in 0..3 {
+        life.wakes(1000);
+        assert_eq!(life.line("NOLB", 0), "serving; rest 1000ms");
+    }
 }
 
 #[test]

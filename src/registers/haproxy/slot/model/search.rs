@@ -58,7 +58,8 @@ pub(super) fn explore(setup: &Setup) -> Result<usize, String> {
     match search.cycle() {
         Some((at, events)) => {
             let way = search.tell("it goes round in circles", at, None, setup);
-            Err(format!("{way}and then for ever {events:?}"))
+            let some = &events[..events.len().min(20)];
+            Err(format!("{way}and then for ever {some:?}"))
         }
         None => Ok(search.calm.len()),
     }
@@ -103,8 +104,8 @@ pub(super) fn wander(setup: &Setup, seed: u64, steps: usize) -> Result<(), Strin
 
 impl Event {
     fn is_calm(self) -> bool {
-        use Event::{Agent, Apply, Rest, Settle, Stray};
-        matches!(self, Agent(_) | Apply | Settle(_) | Stray(_) | Rest)
+        use Event::{Agent, Apply, Resolve, Rest, Settle, Stray};
+        matches!(self, Agent(_) | Apply | Resolve | Settle(_) | Stray(_) | Rest)
     }
 }
 
@@ -202,6 +203,10 @@ fn replay(problem: &str, path: &[Event], setup: &Setup) -> String {
 }
 
 impl World {
+    fn shows(&self, what: Shows) -> bool {
+        self.slots.iter().any(|slot| slot.shows == what)
+    }
+
     /// Whether a world at rest is as it should be.
     fn is_right(&self) -> Result<(), &'static str> {
         let shows = |i| self.slots.iter().filter(move |slot| slot.shows == Shows::Agent(i));
@@ -215,13 +220,17 @@ impl World {
                 _ => return Err("two slots show one address"),
             }
         }
-        // The last slot that shows the template's address, with the health of an earlier life, looks
-        // as if an operator had put somebody of HAProxy's own host into maintenance.
-        let alike = self.slots.iter().filter(|slot| slot.shows == Shows::Template).count() > 1;
+        let several = |shows: Shows| self.slots.iter().filter(|slot| slot.shows == shows).count() > 1;
+        // The last one with the template's address and the health of an earlier life looks as if an
+        // operator had put somebody of HAProxy's own host into maintenance.
         let lost = |slot: &Slot| match slot.shows {
             Shows::Agent(i) => !self.agents[i].alive && !slot.operator,
             Shows::Unspecified => true,
-            Shows::Template => !slot.checked || alike,
+            // The last two that are untouched differ when an operator has prepared one of them.
+            Shows::Template if several(slot.shows) => true,
+            Shows::Template => slot.is_untouched() && !self.shows(Shows::Prepared),
+            Shows::Stale => several(slot.shows),
+            Shows::Unresolved | Shows::Prepared => false,
         };
         if waiting > 0 && self.slots.iter().any(lost) {
             return Err("an agent waits beside a slot that it could have");
@@ -232,7 +241,8 @@ impl World {
         };
         let ghost = |slot: &Slot| {
             let empty = !matches!(slot.shows, Shows::Agent(_));
-            empty && slot.admin != Admin::Maint && (!slot.down || known(slot.shows))
+            let seen = known(slot.shows) || several(slot.shows);
+            empty && slot.admin != Admin::Maint && (!slot.down || seen)
         };
         let holds = |slot: &Slot| {
             matches!(slot.shows, Shows::Agent(i) if self.agents[i].alive) && !slot.operator

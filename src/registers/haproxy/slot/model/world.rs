@@ -6,17 +6,26 @@ use std::time::Duration;
 
 use super::Without;
 use crate::registers::Desired;
-use crate::registers::haproxy::slot::{Me, Memory, Step, View, plan};
-use crate::registers::haproxy::{AdminState, Checks, Command, Server, ServerState};
+use crate::registers::haproxy::slot::{Me, Memory, Step, Template, View, plan};
+use crate::registers::haproxy::{AdminState, Checks, Command, Process, Server, ServerState};
 
 /// The one moment at which everything is read; what happened earlier is at zero.
 const NOW: Duration = Duration::from_secs(1000);
 const RECLAIM_AFTER: Duration = Duration::from_secs(30);
+/// Where the agents' apps listen; the template has port 80.
+const PORT: u16 = 8080;
 
 /// What a slot's address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Shows {
+    /// What the template gives.
     Template,
+    /// The template's address and the agents' port, after a state file.
+    Stale,
+    /// None, since the template's name does not resolve.
+    Unresolved,
+    /// What an operator has prepared.
+    Prepared,
     Unspecified,
     Agent(usize),
 }
@@ -37,6 +46,12 @@ pub(super) struct Slot {
     /// Found DOWN for RECLAIM_AFTER.
     pub(super) down: bool,
     pub(super) checked: bool,
+    /// It left maintenance as DOWN, and no check has passed.
+    rising: bool,
+    /// Its first check has failed.
+    slow: bool,
+    /// Its state has changed since HAProxy started, as HAProxy counts.
+    pub(super) changed: bool,
     /// An operator took it out of rotation; nobody knows that but the properties.
     pub(super) operator: bool,
     /// Its live holder has had it in rotation for RECLAIM_AFTER; for the properties too.
@@ -49,9 +64,33 @@ const UNTOUCHED: Slot = Slot {
     marked: false,
     down: false,
     checked: false,
+    rising: false,
+    slow: false,
+    changed: false,
     operator: false,
     settled: false,
 };
+
+impl Slot {
+    /// Whether nobody has touched it since HAProxy started.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.admin == Admin::Maint && !(self.marked || self.checked || self.changed)
+    }
+}
+
+/// How the slots are in the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// As the template made them.
+    Untouched,
+    /// The template's name does not resolve yet.
+    Unresolved,
+    /// In rotation with the template's address, as a state file has brought them back: half of them
+    /// with the template's port, the others with another.
+    Ghosts,
+    /// An operator has prepared the last one.
+    Prepared,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Write {
@@ -78,7 +117,7 @@ pub(super) struct Agent {
 
 impl Agent {
     pub(super) fn knows(&self, template: Shows) -> bool {
-        self.memory.template_is(endpoint(template))
+        endpoint(template).is_some_and(|endpoint| self.memory.is_nobodys(endpoint))
     }
 
     fn has_held(&self, s: usize) -> bool {
@@ -95,6 +134,9 @@ pub(super) struct Setup {
     pub(super) deferred: bool,
     /// The commands of two lines may interleave.
     pub(super) interleaved: bool,
+    /// Slots leave maintenance as DOWN, and HAProxy does not count that as a change (`init-state`).
+    pub(super) init_state: bool,
+    pub(super) begin: Begin,
     /// How much may go wrong.
     pub(super) faults: u8,
     /// Of what kinds.
@@ -111,6 +153,8 @@ pub(super) enum Kind {
     Restart,
     Operator,
     Tick,
+    /// An app takes longer than HAProxy's first check.
+    Slow,
 }
 
 pub(super) const EVERY_KIND: &[Kind] =
@@ -122,6 +166,8 @@ pub(super) enum Event {
     Agent(usize),
     /// HAProxy applies the next address.
     Apply,
+    /// The template's name resolves.
+    Resolve,
     /// SETTLING has passed for an agent.
     Settle(usize),
     /// The same, although HAProxy has not applied an address in that time.
@@ -137,6 +183,8 @@ pub(super) enum Event {
     Maintain(usize),
     Weigh(usize),
     Return(usize),
+    /// The first check of a slot fails, though its agent is there.
+    Slow(usize),
     /// RECLAIM_AFTER passes.
     Tick,
     /// The same when there is nothing else to do.
@@ -145,8 +193,9 @@ pub(super) enum Event {
 
 impl Event {
     fn is_fault(self) -> bool {
-        use Event::{Agent, Apply, Rest, Return, Settle, Start, Stray};
-        !matches!(self, Agent(_) | Apply | Settle(_) | Stray(_) | Start(_) | Return(_) | Rest)
+        use Event::{Agent, Apply, Resolve, Rest, Return, Settle, Start, Stray};
+        let calm = matches!(self, Agent(_) | Apply | Resolve | Settle(_) | Stray(_) | Rest);
+        !calm && !matches!(self, Start(_) | Return(_))
     }
 }
 
@@ -176,8 +225,22 @@ pub(super) type Violation = &'static str;
 impl World {
     pub(super) fn new(setup: &Setup) -> Self {
         let agent = Agent { alive: true, wants: true, memory: Memory::default(), line: None };
+        let slot = |s: usize| match setup.begin {
+            Begin::Untouched => UNTOUCHED,
+            Begin::Unresolved => Slot { shows: Shows::Unresolved, ..UNTOUCHED },
+            Begin::Ghosts => Slot {
+                shows: if s < setup.slots / 2 { Shows::Template } else { Shows::Stale },
+                admin: Admin::Ready,
+                checked: true,
+                ..UNTOUCHED
+            },
+            Begin::Prepared if s + 1 == setup.slots => {
+                Slot { shows: Shows::Prepared, operator: true, ..UNTOUCHED }
+            }
+            Begin::Prepared => UNTOUCHED,
+        };
         Self {
-            slots: vec![UNTOUCHED; setup.slots],
+            slots: (0..setup.slots).map(slot).collect(),
             agents: vec![agent; setup.agents],
             queue: Vec::new(),
             strays: Vec::new(),
@@ -194,11 +257,15 @@ impl World {
             let releasing = agent.line.is_none()
                 && self.queue.iter().any(|(_, shows, by)| (*shows, *by) == (Shows::Unspecified, i));
             events.extend((!releasing).then_some(Event::Agent(i)));
-            // SETTLING is longer than an address takes to be applied.
-            let settles = self.queue.is_empty() && self.waits(agent);
+            // SETTLING is longer than an address takes to be applied, and a line to be executed.
+            let begun = |agent: &Agent| agent.line.as_ref().is_some_and(|line| line.begun);
+            let rests = self.queue.is_empty() && !self.agents.iter().any(begun);
+            let settles = rests && self.waits(agent);
             events.extend(settles.then_some(Event::Settle(i)));
         }
         events.extend((!self.queue.is_empty()).then_some(Event::Apply));
+        let unresolved = self.slots.iter().any(|slot| slot.shows == Shows::Unresolved);
+        events.extend(unresolved.then_some(Event::Resolve));
         events.extend((0..self.strays.len()).map(Event::Stray));
         events
     }
@@ -250,9 +317,11 @@ impl World {
             }
         }
         for (s, slot) in self.slots.iter().enumerate() {
+            let slow = fault(Kind::Slow) && slot.rising && !slot.slow;
+            events.extend(slow.then_some(Event::Slow(s)));
             let held = slot.admin == Admin::Ready
                 && matches!(slot.shows, Shows::Agent(i) if self.agents[i].has_held(s) && !self.is_writing(i));
-            if slot.operator {
+            if slot.operator && slot.shows != Shows::Prepared {
                 events.push(Event::Return(s));
             } else if fault(Kind::Operator)
                 && held
@@ -283,6 +352,11 @@ impl World {
                 }
             }
             Event::Apply => self.apply(),
+            Event::Resolve => self.slots.iter_mut().for_each(|slot| {
+                if slot.shows == Shows::Unresolved {
+                    slot.shows = Shows::Template;
+                }
+            }),
             Event::Settle(i) | Event::Hasten(i) => self.agents[i].memory.settle(),
             Event::Stray(k) => {
                 let mut line = self.strays.remove(k);
@@ -308,6 +382,9 @@ impl World {
             Event::Restart(restored) => self.restart(restored),
             Event::Maintain(s) => {
                 self.slots[s].admin = Admin::Maint;
+                self.slots[s].rising = false;
+                self.slots[s].slow = false;
+                self.slots[s].changed |= !setup.init_state;
                 self.slots[s].operator = true;
                 self.slots[s].settled = false;
             }
@@ -320,6 +397,7 @@ impl World {
                 self.slots[s] =
                     Slot { admin: Admin::Ready, marked: false, operator: false, ..self.slots[s] };
             }
+            Event::Slow(s) => self.slots[s].slow = true,
             Event::Tick | Event::Rest => self.tick(setup),
         }
         Ok(())
@@ -347,10 +425,19 @@ impl World {
         for (s, slot) in self.slots.iter_mut().enumerate() {
             *slot = match restored {
                 Restored::Nothing => UNTOUCHED,
-                Restored::Everything => saved[s],
-                Restored::AllButAddresses => {
-                    Slot { shows: Shows::Template, operator: false, settled: false, ..saved[s] }
-                }
+                Restored::Everything => Slot { changed: false, rising: false, slow: false, ..saved[s] },
+                Restored::AllButAddresses => Slot {
+                    shows: match saved[s].shows {
+                        Shows::Agent(_) => Shows::Stale,
+                        _ => Shows::Template,
+                    },
+                    changed: false,
+                    rising: false,
+                    slow: false,
+                    operator: false,
+                    settled: false,
+                    ..saved[s]
+                },
             };
         }
         // Its owner goes on leaving to the operator what it has left to him, whatever it is now.
@@ -369,6 +456,9 @@ impl World {
         for slot in &mut self.slots {
             let alive = matches!(slot.shows, Shows::Agent(i) if self.agents[i].alive);
             slot.down |= slot.admin != Admin::Maint && !alive;
+            slot.changed |= slot.rising && !slot.down;
+            slot.rising = false;
+            slot.slow = false;
             slot.settled |= slot.admin == Admin::Ready && !slot.marked && alive;
             slot.checked |= slot.admin != Admin::Maint;
         }
@@ -390,23 +480,28 @@ impl World {
 
     /// Reads, plans, and keeps the commands for later, when all may have changed.
     fn read(&mut self, i: usize, setup: &Setup) -> Result<(), Violation> {
-        let me = SocketAddr::from(([10, 0, 0, i as u8 + 1], 80));
+        let me = SocketAddr::from(([10, 0, 0, i as u8 + 1], PORT));
         if setup.without == Some(Without::Verify) && self.agents[i].memory.held().is_some() {
             return Ok(());
         }
         let servers: Vec<_> = (0..self.slots.len()).map(|s| self.server(s, i, setup)).collect();
         let agent = &mut self.agents[i];
-        agent.memory.observe(&servers, |_| true, me, NOW);
+        let process = Some(Process { pid: 1, uptime: NOW });
+        let view = View { servers: &servers, process, read_at: NOW };
+        let template = TEMPLATE.with(Template::clone);
+        agent.memory.observe(&view, &template, me);
+        if let Some(Without::OwnClock | Without::ReclaimAfter) = setup.without {
+            agent.memory.trust_haproxy();
+        }
         let desired = if agent.wants { Desired::Serving } else { Desired::Absent };
         let planner = Me {
             endpoint: me,
-            backend: "b",
-            prefix: "node",
+            template: &template,
             limit: None,
             reclaim_after: RECLAIM_AFTER,
             memory: &agent.memory,
         };
-        let step = plan(&planner, desired, &View { servers: &servers, read_at: NOW }, NOW);
+        let step = plan(&planner, desired, &view, NOW);
         let step = super::spoil(setup.without, step, me);
         let commands = super::spoil_commands(setup.without, &step);
         let writes: Vec<_> = commands.iter().map(write).collect();
@@ -440,13 +535,20 @@ impl World {
     fn may_write(&self, i: usize, s: usize) -> Result<(), Violation> {
         let slot = &self.slots[s];
         let claim = slot.admin == Admin::Maint && slot.marked;
+        // One of two, and out of rotation: its agent is giving it back.
+        let other = |(o, other): (usize, &Slot)| {
+            o != s && other.shows == slot.shows && other.admin == Admin::Ready && !other.marked
+        };
+        let spare = slot.admin == Admin::Maint && self.slots.iter().enumerate().any(other);
         let leaves = self.queue.iter().any(|(at, to, _)| *at == s && *to == Shows::Unspecified);
         match slot.shows {
             Shows::Agent(j) if j == i && self.agents[i].wants && slot.operator => {
                 Err("the owner fights the operator")
             }
             Shows::Agent(j) if j != i && slot.operator => Err("an operator's slot is touched"),
-            Shows::Agent(j) if j != i && !slot.down && !claim && !leaves => {
+            Shows::Prepared => Err("an operator's slot is touched"),
+            Shows::Unresolved => Err("a slot that takes no address is written"),
+            Shows::Agent(j) if j != i && !slot.down && !claim && !leaves && !spare => {
                 Err("a slot is taken from its holder")
             }
             _ => Ok(()),
@@ -467,6 +569,10 @@ impl World {
             match write {
                 Write::Admin(admin) => {
                     let leaves = admin != Admin::Maint || slot.admin != Admin::Maint;
+                    let rises = setup.init_state && slot.admin == Admin::Maint;
+                    slot.rising = admin != Admin::Maint && (slot.rising || rises);
+                    slot.slow &= slot.rising;
+                    slot.changed |= admin != slot.admin && !rises && !slot.rising;
                     slot.down &= !leaves;
                     slot.operator = false;
                     slot.checked |= admin == Admin::Ready;
@@ -500,16 +606,22 @@ impl World {
     }
 }
 
-fn endpoint(shows: Shows) -> SocketAddr {
-    match shows {
-        Shows::Template => SocketAddr::from(([127, 0, 0, 1], 80)),
-        Shows::Unspecified => SocketAddr::from(([0, 0, 0, 0], 80)),
-        Shows::Agent(i) => SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
-    }
+fn endpoint(shows: Shows) -> Option<SocketAddr> {
+    let (ip, port) = match shows {
+        Shows::Template => ([192, 168, 1, 1], 80),
+        Shows::Stale => ([192, 168, 1, 1], PORT),
+        Shows::Unresolved => return None,
+        Shows::Prepared => ([10, 9, 9, 9], PORT),
+        Shows::Unspecified => ([0, 0, 0, 0], 80),
+        Shows::Agent(i) => ([10, 0, 0, i as u8 + 1], PORT),
+    };
+    Some(SocketAddr::from((ip, port)))
 }
 
 thread_local! {
     static BACKEND: Arc<str> = "b".into();
+    static TEMPLATE: Template =
+        Template::of(&[server(0, &UNTOUCHED)], &BACKEND.with(Arc::clone), "node");
     static NAMES: Vec<Arc<str>> = (1..=9).map(|n| format!("node{n}").into()).collect();
 }
 
@@ -524,17 +636,23 @@ fn server(s: usize, slot: &Slot) -> Server {
         backend_id: 1,
         id: s as u32 + 1,
         name: name(s),
-        addr: Some(endpoint.ip()),
-        port: Some(endpoint.port()),
-        running: slot.admin != Admin::Maint && !slot.down,
+        addr: endpoint.map(|endpoint| endpoint.ip()),
+        port: endpoint.map(|endpoint| endpoint.port()),
+        running: slot.admin != Admin::Maint && !slot.down && !slot.rising,
         admin: AdminState(match slot.admin {
             Admin::Ready => AdminState::CONFIGURED_MAINT,
             Admin::Drain => AdminState::CONFIGURED_MAINT | AdminState::FORCED_DRAIN,
             Admin::Maint => AdminState::CONFIGURED_MAINT | AdminState::FORCED_MAINT,
         }),
         weight: u32::from(!slot.marked),
-        unchanged: if slot.down { NOW } else { Duration::ZERO },
-        checks: if slot.checked { Checks::Seen } else { Checks::Pending },
+        configured_weight: 1,
+        has_name: false,
+        unchanged: if slot.changed && !slot.down { Duration::ZERO } else { NOW },
+        checks: match slot.checked {
+            true if slot.down || slot.slow || slot.admin == Admin::Maint => Checks::Failed,
+            true => Checks::Seen,
+            false => Checks::Pending,
+        },
     }
 }
 
