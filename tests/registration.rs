@@ -310,14 +310,6 @@ fn names_of_a_hundred_letters_are_no_matter() {
     }
 }
 
-#[test]
-fn a_template_of_weight_0_is_complained_about_and_not_hammered() {
-    let haproxy = Haproxy::start("server-template node 1-3 127.0.0.2:3128 disabled weight 0");
-    let agent = Agent::hello(&haproxy, "one", Port::free()).env("RECLAIM_AFTER", "1s").start();
-    eventually("complained about", || agent.log().contains("has the template weight 0?"));
-    stays("once", || agent.log().lines().count() <= 3);
-}
-
 /// A listener that does to every connection what a broken HAProxy might.
 fn broken_haproxy(answer: fn(TcpStream)) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

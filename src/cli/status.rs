@@ -157,9 +157,7 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
     let (template, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
     status.backend = Some(Arc::clone(template.backend()));
     status.address = Some(endpoint);
-    let mine = |server: &&Server| {
-        template.contains(server) && server.endpoint() == Some(endpoint)
-    };
+    let mine = |server: &&Server| template.contains(server) && server.endpoint() == Some(endpoint);
     let mine: Vec<_> = servers.iter().filter(mine).collect();
     let slot = match mine.iter().find(|slot| !slot.admin.in_maint()) {
         Some(slot) => slot,

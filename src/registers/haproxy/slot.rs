@@ -180,7 +180,8 @@ impl Me<'_> {
         if slots.iter().any(|slot| self.memory.awaits(slot, now)) {
             return Step::Settle;
         }
-        let candidates: Vec<_> = slots.iter().copied().filter(|slot| self.may_claim(slot)).collect();
+        let candidates: Vec<_> =
+            slots.iter().copied().filter(|slot| self.may_claim(slot)).collect();
         if candidates.iter().all(|slot| slot.configured_weight == 0) && !candidates.is_empty() {
             return Step::Full(Full::Weightless);
         }
@@ -202,7 +203,8 @@ impl Me<'_> {
         slot.addr?;
         let overdue = |what| self.memory.is_overdue(slot, what, now, self.reclaim_after);
         let empty = self.is_free(slot) || self.is_ghost(slot);
-        if empty && self.memory.was_mine(slot) {
+        let ghost = !slot.admin.in_maint() && self.memory.is_my_ghost(slot, self.endpoint);
+        if ghost || empty && self.memory.was_mine(slot) {
             Some(Chance::Former)
         } else if empty {
             Some(if slot.admin.in_maint() { Chance::Free } else { Chance::Ghost })
@@ -245,8 +247,8 @@ impl Me<'_> {
 
     /// Whether a slot shows my address only because the template gives it to all of its slots.
     fn is_untouched(&self, slot: &Server) -> bool {
-        let held = self.memory.has_held(slot);
-        self.memory.is_untouched(slot) || self.memory.is_nobodys(self.endpoint) && !held
+        let nobodys = self.memory.is_nobodys(self.endpoint);
+        (self.memory.is_untouched(slot) || nobodys) && !self.memory.has_held(slot)
     }
 
     /// A number that differs from agent to agent and from attempt to attempt, so that agents that

@@ -15,8 +15,10 @@ use crate::registers::haproxy::{Checks, Server};
 pub struct Memory {
     /// The slot that I was the last to hold, as far as I know.
     former: Option<Arc<str>>,
-    /// The slot seen in rotation with my address since I last wrote.
+    /// The slot seen in rotation with my address since I last wrote and since HAProxy started.
     held: Option<Arc<str>>,
+    /// HAProxy's process at the last read.
+    pid: Option<u32>,
     /// The slot whose weight an operator set to 0, before whatever he does next.
     left: Option<Arc<str>>,
     /// The slot that I wrote a claim on and have not seen in rotation since, whom I took it from,
@@ -44,6 +46,10 @@ impl Memory {
     /// should not last. Time is counted by the observer's own clock, from what it saw.
     pub fn observe(&mut self, view: &View<'_>, template: &Template, mine: SocketAddr) {
         let slots = template.slots(view.servers);
+        if let Some(process) = view.process {
+            let before = self.pid.replace(process.pid);
+            self.held.take_if(|_| before.is_some_and(|before| before != process.pid));
+        }
         let over = |since: Duration| view.read_at.saturating_sub(since) >= SETTLING;
         let held = self.held.as_ref();
         self.claiming.take_if(|(name, _, since)| held.is_some_and(|h| h != name) && over(*since));
@@ -55,16 +61,17 @@ impl Memory {
             self.former.as_deref(),
             view.read_at,
         );
-        let before = std::mem::take(&mut self.passing);
+        let mut passing = BTreeMap::new();
         for slot in slots {
             let (Some(endpoint), Some(what)) = (slot.shows(), self.passing(slot)) else { continue };
             if endpoint != mine {
-                let seen = before.get(&slot.name);
+                let seen = self.passing.get(&slot.name);
                 let since = seen.filter(|(at, was, _)| (*at, *was) == (endpoint, what));
                 let since = since.map_or(view.read_at, |(.., since)| *since);
-                self.passing.insert(Arc::clone(&slot.name), (endpoint, what, since));
+                passing.insert(Arc::clone(&slot.name), (endpoint, what, since));
             }
         }
+        self.passing = passing;
     }
 
     fn passing(&self, slot: &Server) -> Option<Passing> {
@@ -145,9 +152,24 @@ impl Memory {
         slot.shows().filter(|endpoint| !self.placeholders.is_nobodys(*endpoint))
     }
 
-    /// Whether a slot is empty, whatever address it shows.
+    /// Whether a slot is empty, whatever address it shows. Where no health check tells, a ghost is one
+    /// for as long as nobody writes to it.
     pub(super) fn is_empty(&self, slot: &Server) -> bool {
-        self.placeholders.is_empty(slot)
+        let stays = |(endpoint, what, _): &(SocketAddr, Passing, Duration)| {
+            slot.shows() == Some(*endpoint) && *what == Passing::Ghost
+        };
+        let unwatched = slot.checks == Checks::None && !slot.admin.in_maint();
+        let ghost = unwatched && self.passing.get(&slot.name).is_some_and(stays);
+        ghost || self.placeholders.is_empty(slot)
+    }
+
+    /// Whether a slot is what a state file makes of the one that I was the last to hold: it has the
+    /// template's address and my port.
+    pub(super) fn is_my_ghost(&self, slot: &Server, mine: SocketAddr) -> bool {
+        self.was_mine(slot)
+            && slot.shows().is_some_and(|endpoint| {
+                self.placeholders.has_given_address(endpoint) && endpoint.port() == mine.port()
+            })
     }
 
     /// Whether nobody has touched a slot since HAProxy started.

@@ -83,7 +83,7 @@ fn spoil_view(
             server.unchanged = Duration::from_secs(1000);
         }
         Some(Without::Abandoned) if slot.shows != Shows::Agent(i) && slot.marked => {
-            server.weight = 1;
+            (server.weight, server.checks) = (1, Checks::Seen);
         }
         Some(Without::Operator) if slot.shows == Shows::Agent(i) && server.admin.in_maint() => {
             server.weight = 0;

@@ -22,7 +22,7 @@ const ROUNDING: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Placeholders {
     shared: BTreeMap<SocketAddr, Shared>,
-    /// What the template gives to its slots: several untouched ones have shown it.
+    /// What the template gives to its slots: several untouched ones have shown it, or the only one.
     given: Option<SocketAddr>,
     /// Endpoints that one untouched slot shows, and since when: for a moment a slot looks so too while
     /// its agent puts it into rotation.
@@ -45,8 +45,7 @@ struct Shared {
     many: bool,
 }
 
-const BARELY: Shared =
-    Shared { since: Duration::ZERO, now: false, nobodys: false, many: false };
+const BARELY: Shared = Shared { since: Duration::ZERO, now: false, nobodys: false, many: false };
 
 /// How many slots show an endpoint.
 #[derive(Default)]
@@ -80,6 +79,13 @@ impl Placeholders {
                 count.in_use |=
                     slot.running && !slot.admin.in_maint() && former != Some(&*slot.name);
             }
+        }
+        if self.given.is_none() {
+            let rests = |slot: &&&Server| {
+                let rested = slot.shows().is_some_and(|endpoint| self.rests(slot, endpoint));
+                !slot.has_name && self.is_untouched(slot) && rested
+            };
+            self.given = slots.iter().find(rests).and_then(|slot| slot.shows());
         }
         let before = std::mem::take(&mut self.shared);
         let alone = std::mem::take(&mut self.alone);
@@ -125,6 +131,12 @@ impl Placeholders {
         let shared = self.shared.get(&endpoint).filter(|shared| shared.now);
         let sure = shared.is_some_and(|shared| shared.many || slot.checks == Checks::None);
         slot.admin.in_maint() || down || sure
+    }
+
+    /// Whether an endpoint has the template's address: so does what a state file brings back, with the
+    /// port that the slot had.
+    pub(super) fn has_given_address(&self, endpoint: SocketAddr) -> bool {
+        self.given.is_some_and(|given| given.ip() == endpoint.ip())
     }
 
     /// Whether the only slot with this endpoint has been untouched for long enough. A name may give

@@ -220,7 +220,8 @@ impl World {
                 _ => return Err("two slots show one address"),
             }
         }
-        let several = |shows: Shows| self.slots.iter().filter(|slot| slot.shows == shows).count() > 1;
+        let several =
+            |shows: Shows| self.slots.iter().filter(|slot| slot.shows == shows).count() > 1;
         // The last one with the template's address and the health of an earlier life looks as if an
         // operator had put somebody of HAProxy's own host into maintenance.
         let lost = |slot: &Slot| match slot.shows {

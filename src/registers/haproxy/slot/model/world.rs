@@ -216,6 +216,8 @@ pub(super) struct World {
     queue: Vec<(usize, Shows, usize)>,
     strays: Vec<Line>,
     saved: Option<Vec<Slot>>,
+    /// HAProxy's process.
+    pid: u32,
     pub(super) faults: u8,
 }
 
@@ -245,6 +247,7 @@ impl World {
             queue: Vec::new(),
             strays: Vec::new(),
             saved: None,
+            pid: 1,
             faults: setup.faults,
         }
     }
@@ -422,10 +425,13 @@ impl World {
 
     fn restart(&mut self, restored: Restored) {
         let saved = self.saved.clone().unwrap_or_default();
+        self.pid += 1;
         for (s, slot) in self.slots.iter_mut().enumerate() {
             *slot = match restored {
                 Restored::Nothing => UNTOUCHED,
-                Restored::Everything => Slot { changed: false, rising: false, slow: false, ..saved[s] },
+                Restored::Everything => {
+                    Slot { changed: false, rising: false, slow: false, ..saved[s] }
+                }
                 Restored::AllButAddresses => Slot {
                     shows: match saved[s].shows {
                         Shows::Agent(_) => Shows::Stale,
@@ -486,7 +492,7 @@ impl World {
         }
         let servers: Vec<_> = (0..self.slots.len()).map(|s| self.server(s, i, setup)).collect();
         let agent = &mut self.agents[i];
-        let process = Some(Process { pid: 1, uptime: NOW });
+        let process = Some(Process { pid: self.pid, uptime: NOW });
         let view = View { servers: &servers, process, read_at: NOW };
         let template = TEMPLATE.with(Template::clone);
         agent.memory.observe(&view, &template, me);
