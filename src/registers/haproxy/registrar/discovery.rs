@@ -65,7 +65,7 @@ pub enum Unfit {
 
 fn listed(found: &[Arc<str>]) -> String {
     match found {
-        [] => "no backend has any".to_owned(),
+        [] => "there is no server-template".to_owned(),
         found => format!("backends with slots: {}", found.join(", ")),
     }
 }

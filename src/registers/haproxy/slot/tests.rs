@@ -33,8 +33,8 @@ impl Slots {
 
     fn plan_at(&mut self, desired: Desired, now: Duration) -> Step {
         let me: SocketAddr = ME.parse().unwrap();
-        let process = Some(Process { pid: 1, uptime: UPTIME });
-        let view = View { servers: &self.slots, process, read_at: now };
+        let process = Process { pid: 1, uptime: UPTIME, node: None, stopping: false };
+        let view = View { servers: &self.slots, process: Some(&process), read_at: now };
         let template = Template::of(&self.slots, &"webapp".into(), "node");
         self.memory.observe(&view, &template, me);
         let me = Me {

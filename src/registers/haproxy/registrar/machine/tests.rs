@@ -526,7 +526,8 @@ fn who_is_not_ready_looks_once_and_costs_haproxy_nothing_then() {
 fn an_operators_mistake_is_said_once_and_looked_at_less_and_less() {
     let mut life = Life::new();
     life.wakes(0);
-    let said = "'no backend has a server-template with servers called node1, node2, …'";
+    let said = "'no backend has slots called node1, node2, …; there is no server-template \
+                (HAPROXY_NODE_PREFIX is what their names begin with)'";
     assert_eq!(life.table(&[]), format!("{said}; absent; rest 30000ms"), "nobody waits for it");
     assert_eq!(life.wishes(Desired::Serving), "read all");
     for pause in [750, 1500, 3000, 6000, 12000, 22500, 22500] {

@@ -492,8 +492,8 @@ impl World {
         }
         let servers: Vec<_> = (0..self.slots.len()).map(|s| self.server(s, i, setup)).collect();
         let agent = &mut self.agents[i];
-        let process = Some(Process { pid: self.pid, uptime: NOW });
-        let view = View { servers: &servers, process, read_at: NOW };
+        let process = Process { pid: self.pid, uptime: NOW, node: None, stopping: false };
+        let view = View { servers: &servers, process: Some(&process), read_at: NOW };
         let template = TEMPLATE.with(Template::clone);
         agent.memory.observe(&view, &template, me);
         if let Some(Without::OwnClock | Without::ReclaimAfter) = setup.without {
