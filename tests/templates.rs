@@ -50,6 +50,7 @@ fn a_template_is_used_to_its_last_slot_whatever_its_address() {
                 agents.push(container(i, haproxy.stats).start());
                 eventually(template, || taken(&haproxy).values().any(|at| *at == address(i)));
             }
+            come_in(&haproxy, slots);
             agents.push(container(slots, haproxy.stats).start());
             eventually("one too many waits", || is_full(&agents[slots]));
             stays(template, || all_in(&haproxy, slots));

@@ -98,15 +98,15 @@ variables! {
         haproxy_port HAPROXY_PORT Value("9999"),
             "port of the stats socket";
         node_count NODE_COUNT Words("all"),
-            "slots 1…n of the template may be claimed";
-        haproxy_backend HAPROXY_BACKEND Words("SERVICE_NAME, else the only one with slots"),
+            "only the first n slots of the template may be claimed";
+        haproxy_backend HAPROXY_BACKEND Words("SERVICE_NAME; without it the only one with slots"),
             "backend that has the template";
         haproxy_node_prefix HAPROXY_NODE_PREFIX Value("node"),
             "prefix of the template's server names";
         sync_interval SYNC_INTERVAL Value("1s"),
             "how often the slot is verified";
         reclaim_after RECLAIM_AFTER Value("30s"),
-            "a slot that HAProxy found DOWN for this long may be taken over";
+            "a slot that was seen DOWN for this long may be taken over";
     }
     App {
         service_name SERVICE_NAME Words("none"),
