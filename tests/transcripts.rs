@@ -1,4 +1,4 @@
-//! What HAProxy 2.6, 3.0 and 3.2 said, as `scripts/capture-transcripts.sh` took it down, and the
+//! What HAProxy 2.6, 2.8, 3.0 and 3.2 said, as `scripts/capture-transcripts.sh` took it down, and the
 //! facts that the rules of claiming rely on.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,7 +10,7 @@ use berth::registers::haproxy::{Checks, Server, ServerStat, StatTable};
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-const VERSIONS: [&str; 3] = ["2.6", "3.0", "3.2"];
+const VERSIONS: [&str; 4] = ["2.6", "2.8", "3.0", "3.2"];
 
 /// The commands of one transcript, each line of them with the replies that the codec makes of the
 /// answer.

@@ -34,7 +34,7 @@ pub struct Haproxy {
 pub fn versions() -> Vec<PathBuf> {
     let mut versions = vec!["haproxy".into()];
     if std::env::var_os("BERTH_TEST_FULL").is_some() {
-        for version in ["3.0", "3.2"] {
+        for version in ["2.8", "3.0", "3.2"] {
             let made = format!("{}/target/haproxy/{version}/haproxy", env!("CARGO_MANIFEST_DIR"));
             let named = std::env::var(format!("BERTH_HAPROXY_{}", version.replace('.', "_")));
             let binary = PathBuf::from(named.unwrap_or(made));
