@@ -84,3 +84,74 @@ impl Template {
 fn ahead(number: u32, server: &Server) -> i64 {
     i64::from(number) - i64::from(server.id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registers::haproxy::{AdminState, Checks};
+    use std::time::Duration;
+
+    /// Servers of backend `b`, with ids in this order from 1 up.
+    fn servers(names: &[String]) -> Vec<Server> {
+        let server = |(name, id): (&String, u32)| Server {
+            backend: "b".into(),
+            backend_id: 3,
+            id,
+            name: name.as_str().into(),
+            addr: None,
+            port: None,
+            running: false,
+            admin: AdminState(AdminState::FORCED_MAINT | AdminState::CONFIGURED_MAINT),
+            weight: 1,
+            configured_weight: 1,
+            has_name: false,
+            unchanged: Duration::ZERO,
+            checks: Checks::None,
+        };
+        names.iter().zip(1..).map(server).collect()
+    }
+
+    fn of(ranges: &[(&str, std::ops::RangeInclusive<u32>)]) -> Vec<Server> {
+        let names = |(prefix, range): &(&str, std::ops::RangeInclusive<u32>)| -> Vec<String> {
+            range.clone().map(|number| format!("{prefix}{number}")).collect()
+        };
+        servers(&ranges.iter().flat_map(names).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn slots_of_a_longer_prefix_are_not_its_own() {
+        for (ranges, expected) in [
+            (&[("web", 1..=30), ("web2", 1..=120)][..], 30),
+            (&[("web2", 1..=120), ("web", 1..=30)], 30),
+            (&[("web2", 0..=9), ("web", 0..=3)], 4),
+            (&[("web", 1..=10), ("web", 11..=20)], 20),
+            (&[("web", 1..=5), ("api", 1..=9), ("web", 6..=9)], 9),
+            (&[("web", 101..=103)], 3),
+            (&[("web", 0..=0)], 1),
+        ] {
+            let servers = of(ranges);
+            let template = Template::of(&servers, &"b".into(), "web");
+            assert_eq!(template.slots(&servers).len(), expected, "{ranges:?}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_takes_no_other_one_along() {
+        let mut servers = of(&[("web", 1..=40)]);
+        servers.retain(|server| server.id != 20 && server.id != 1);
+        let template = Template::of(&servers, &"b".into(), "web");
+        assert_eq!(template.slots(&servers).len(), 38);
+    }
+
+    #[test]
+    fn slots_are_counted_from_the_first() {
+        for (range, limit, expected) in
+            [(101..=110, 3, 3), (0..=9, 10, 10), (1..=9, 100, 9), (5..=9, 1, 1)]
+        {
+            let servers = of(&[("web", range.clone())]);
+            let template = Template::of(&servers, &"b".into(), "web");
+            let allowed = servers.iter().filter(|server| template.allows(server, Some(limit)));
+            assert_eq!(allowed.count(), expected, "{range:?}");
+        }
+    }
+}

@@ -252,3 +252,91 @@ fn a_ghost_falls_to_the_next_three_holders_after_it_and_to_the_first_after_the_l
     assert_eq!(janitors(4, 9), [5, 6, 7]);
     assert_eq!(janitors(7, 9), [0, 1, 8]);
 }
+
+#[test]
+fn an_untouched_slot_is_known_by_what_haproxy_says_of_it() {
+    let empty = |text: &str| {
+        let mut template = Slots::new(&[text]);
+        template.plan(Desired::Serving);
+        matches!(template.plan_at(Desired::Serving, NOW + SETTLING), Step::Claim { .. })
+    };
+    for (text, expected) in [
+        ("192.0.2.1 maint untouched", true),
+        ("192.0.2.1 maint untouched unchecked", true),
+        ("2001:db8::1 maint untouched", true),
+        ("192.0.2.1 maint", false),
+        ("192.0.2.1 maint unchecked", false),
+        ("192.0.2.1 maint w0 untouched", false),
+        ("192.0.2.1 ready untouched", false),
+        ("- maint untouched", false),
+    ] {
+        assert_eq!(empty(text), expected, "{text}");
+    }
+    // An older change without health checks may be what a state file has brought back.
+    let mut template = Slots::new(&["192.0.2.1 maint untouched unchecked"]);
+    template.slots[0].unchanged = UPTIME + Duration::from_secs(60);
+    template.plan(Desired::Serving);
+    let step = template.plan_at(Desired::Serving, NOW + SETTLING);
+    assert_eq!(step, Step::Full(Full::Taken { slots: 1 }));
+}
+
+#[test]
+fn of_two_untouched_slots_that_differ_one_is_an_operators_unless_a_name_gives_them() {
+    let two = ["192.0.2.1 maint untouched", "192.0.2.2 maint untouched"];
+    for (has_name, claims) in [(false, false), (true, true)] {
+        let mut template = Slots::new(&two);
+        template.slots.iter_mut().for_each(|slot| slot.has_name = has_name);
+        template.plan(Desired::Serving);
+        let step = template.plan_at(Desired::Serving, NOW + SETTLING);
+        assert_eq!(matches!(step, Step::Claim { .. }), claims);
+    }
+    let mut template = Slots::new(&[two[0], two[0], two[1]]);
+    let Step::Claim { slot, .. } = template.plan(Desired::Serving) else { panic!() };
+    assert_ne!(&*slot.name, "node3");
+}
+
+#[test]
+fn every_endpoint_that_several_slots_show_is_nobodys() {
+    let ghosts = ["192.0.2.1 ready down"; 2].into_iter().chain(["192.0.2.2 ready down"; 2]);
+    let mut template = Slots::new(&ghosts.chain(["10.0.0.5 ready"]).collect::<Vec<_>>());
+    template.limit = None;
+    for after in [Duration::ZERO, SETTLING] {
+        let step = template.plan_at(Desired::Serving, NOW + after);
+        assert!(matches!(step, Step::Hold { .. }), "{step:?}");
+    }
+    let later = NOW + SETTLING + MAX_AGE;
+    let Step::Release(releases) = template.plan_at(Desired::Serving, later) else { panic!() };
+    assert_eq!(releases.len(), 4);
+}
+
+#[test]
+fn a_live_agents_two_slots_are_not_taken_for_ghosts() {
+    let mut template = Slots::new(&["10.0.0.9 ready", "10.0.0.9 ready"]);
+    for after in [Duration::ZERO, SETTLING, MAX_AGE] {
+        let step = template.plan_at(Desired::Serving, NOW + after);
+        assert!(matches!(step, Step::Settle | Step::Full(_)), "{step:?}");
+    }
+}
+
+#[test]
+fn what_haproxy_itself_holds_back_is_left_and_not_fought() {
+    let bars =
+        [AdminState::INHERITED_MAINT, AdminState::INHERITED_DRAIN, AdminState::RESOLUTION_MAINT];
+    for bar in bars {
+        let mut template = Slots::new(&["10.0.0.5 ready"]);
+        template.slots[0].admin.0 |= bar;
+        template.plan(Desired::Serving);
+        assert!(matches!(template.plan(Desired::Serving), Step::LeaveToOperator(_)), "{bar:#x}");
+    }
+}
+
+#[test]
+fn why_no_slot_can_be_claimed_is_told() {
+    let mut template = Slots::new(&["- maint untouched"]);
+    assert_eq!(template.plan(Desired::Serving), Step::Full(Full::NoAddress));
+    template.slots[0].has_name = true;
+    assert_eq!(template.plan(Desired::Serving), Step::Full(Full::Unresolved));
+    let mut template = Slots::new(&["192.0.2.1 maint untouched", "0.0.0.0 maint"]);
+    template.slots.iter_mut().for_each(|slot| slot.configured_weight = 0);
+    assert_eq!(template.plan(Desired::Serving), Step::Full(Full::Weightless));
+}

@@ -200,7 +200,7 @@ impl Columns {
     fn server(&self, line: &str, backend: &mut Arc<str>) -> Option<Server> {
         let cells: Vec<_> = line.split_whitespace().collect();
         let cell = |index: usize| cells.get(index).copied();
-        let name = cell(self.backend)?;
+        let name = cell(self.backend).filter(|name| is_name(name))?;
         if **backend != *name {
             *backend = name.into();
         }
@@ -226,7 +226,7 @@ impl Columns {
             backend: Arc::clone(backend),
             backend_id: number(self.backend_id)?,
             id: number(self.id)?,
-            name: cell(self.name)?.into(),
+            name: cell(self.name).filter(|name| is_name(name))?.into(),
             addr,
             port,
             running: cell(self.op)? != "0",
@@ -238,5 +238,42 @@ impl Columns {
             unchanged: Duration::from_secs(cell(self.unchanged)?.parse::<i64>().ok()?.max(0) as u64),
             checks,
         })
+    }
+}
+
+/// Whether HAProxy takes this for a name. So nothing in a name can end a command or begin another.
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = include_str!("../../../../tests/transcripts/2.6/fresh.txt");
+
+    #[test]
+    fn a_name_that_could_end_a_command_is_refused() {
+        let table =
+            TABLE.split("\n\n").next().unwrap().lines().skip(1).collect::<Vec<_>>().join("\n");
+        let count = parse(&table).unwrap().len();
+        assert!(count > 8);
+        for name in ["a;b", "a\"b", "a\\b", "ä", "a,b", "a/b"] {
+            for cell in [" literal ", " node1 "] {
+                let table = table.replacen(cell, &format!(" {name} "), 1);
+                assert!(parse(&table).is_err(), "{name}");
+            }
+        }
+        let odd = table.replace(" literal ", " A-z_0.9:x ");
+        assert_eq!(parse(&odd).unwrap().len(), count);
+    }
+
+    #[test]
+    fn bits_that_are_not_known_yet_are_no_reason_to_fail() {
+        let table =
+            TABLE.split("\n\n").next().unwrap().lines().skip(1).collect::<Vec<_>>().join("\n");
+        let later = table.replacen("127.0.0.1 0 5 ", "127.0.0.1 0 4101 ", 1);
+        assert_ne!(later, table);
+        assert_eq!(parse(&later).unwrap()[0].admin, AdminState(5));
     }
 }
