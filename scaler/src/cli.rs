@@ -1,32 +1,157 @@
-//! Subcommands: each reads its own arguments and returns what to print.
+//! The command line: what is given, and which command does it.
 
 mod simulate;
 
-use anyhow::{Context, bail};
-use berth_scaler::commands::{Failure, told_once};
-use lexopt::prelude::*;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-const HELP: &str = "\
-Scales the containers of a service by any metric, and audits every act.
+use berth_scaler::commands::{self, Failure, told_once};
+use berth_scaler::policy::Pause;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
-usage: berth-scaler COMMAND
+const ENVIRONMENT: &str = "\
+LOG_LEVEL (error, warn, info, debug, trace) and LOG_FORMAT (text, json) set the log on stderr.
 
-  check FILE      check a configuration; every error with line and field
-  simulate …      try a policy on a load before trusting it; see simulate --help
+Exit codes: 64 for a wrong command line or configuration, 1 for what failed otherwise.";
 
-  -h, --help      this text
-  -V, --version   the version
-";
+/// Scales the containers of a service by any metric, and audits every act.
+#[derive(Debug, Parser)]
+#[command(name = "berth-scaler", version, after_help = ENVIRONMENT)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Observe, decide, act and record until a signal ends it
+    Run(Acting),
+    /// One round, to the end of its acts; fails when one of them did
+    Once(Acting),
+    /// Check a configuration: every error with line and field, certificates, names of hosts
+    Check {
+        /// The same as --config FILE
+        #[arg(value_name = "FILE")]
+        this: Option<PathBuf>,
+        #[command(flatten)]
+        file: File,
+        /// Look up no names
+        #[arg(long)]
+        offline: bool,
+    },
+    /// What was done and why
+    History {
+        /// Of one policy
+        policy: Option<String>,
+        #[command(flatten)]
+        file: File,
+        /// The latest rows
+        #[arg(short = 'n', long, value_name = "N", default_value = "50")]
+        limit: u32,
+        /// One JSON object for each row
+        #[arg(long)]
+        json: bool,
+    },
+    /// The policies of the file, the table and labels, and what labels were refused
+    Policies {
+        #[command(flatten)]
+        file: File,
+        /// One JSON object for each policy
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop acting; it goes on deciding
+    Pause {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        file: File,
+        /// Start nothing
+        #[arg(long)]
+        up: bool,
+        /// Stop nothing
+        #[arg(long)]
+        down: bool,
+    },
+    /// Act again
+    Resume {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        file: File,
+    },
+    /// Decide again by what a row of the audit says was seen
+    Replay {
+        /// Its id, as history --json shows it
+        row: i64,
+        #[command(flatten)]
+        file: File,
+        /// The whole decision
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try a policy on a load before trusting it
+    Simulate(Box<simulate::Options>),
+    /// What a shell needs to complete these commands
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The configuration
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        help = "The configuration (BERTH_SCALER_CONFIG, or berth-scaler.toml)"
+    )]
+    config: Option<PathBuf>,
+}
+
+impl File {
+    fn path(self) -> PathBuf {
+        let variable = || std::env::var_os("BERTH_SCALER_CONFIG").map(PathBuf::from);
+        self.config.or_else(variable).unwrap_or_else(|| "berth-scaler.toml".into())
+    }
+}
+
+#[derive(Debug, Args)]
+struct Acting {
+    #[command(flatten)]
+    file: File,
+    /// Decide and record, touch nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct Whom {
+    /// The policy
+    policy: Option<String>,
+    /// Every policy
+    #[arg(long)]
+    all: bool,
+}
 
 /// The exit code for a wrong command line or configuration (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
 
 /// Runs what the arguments ask for.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match command(lexopt::Parser::from_iter(args)) {
+    let given = match CommandLine::try_parse_from(args) {
+        Ok(given) => given,
+        Err(said) => {
+            // Nobody may read it any more.
+            let _ = said.print();
+            return if said.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(USAGE) };
+        }
+    };
+    match command(given.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("berth-scaler: {}", told_once(&e));
@@ -35,34 +160,38 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn command(mut args: lexopt::Parser) -> anyhow::Result<()> {
-    match args.next()? {
-        Some(Short('h') | Long("help")) | None => {
-            print!("{HELP}{}", berth_scaler::commands::HELP);
+fn command(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(Acting { file, dry_run }) => commands::run(file.path(), dry_run),
+        Command::Once(Acting { file, dry_run }) => commands::once(&file.path(), dry_run),
+        Command::Check { this, file, offline } => {
+            let file = this.unwrap_or_else(|| file.path());
+            println!("{}", commands::check(&file, offline)?);
+            Ok(())
         }
-        Some(Short('V') | Long("version")) => {
-            println!("berth-scaler {}", env!("CARGO_PKG_VERSION"))
+        Command::History { policy, file, limit, json } => {
+            commands::history(&file.path(), policy.as_deref(), limit, json)
         }
-        Some(Value(name)) => match name.to_str() {
-            Some("check") => check(args)?,
-            Some("simulate") => simulate::run(args)?,
-            Some(known) if berth_scaler::commands::NAMES.contains(&known) => {
-                berth_scaler::commands::run(known, args)?;
-            }
-            _ => bail!("no command is called {name:?}; see berth-scaler --help"),
-        },
-        Some(other) => return Err(other.unexpected().into()),
+        Command::Policies { file, json } => commands::policies(&file.path(), json),
+        Command::Pause { whom, file, up, down } => {
+            let direction = match (up, down) {
+                (true, false) => Pause::Up,
+                (false, true) => Pause::Down,
+                _ => Pause::Both,
+            };
+            let name = commands::whom("pause", whom.policy.as_deref(), whom.all)?;
+            commands::pause(&file.path(), name, direction)
+        }
+        Command::Resume { whom, file } => {
+            let name = commands::whom("resume", whom.policy.as_deref(), whom.all)?;
+            commands::pause(&file.path(), name, Pause::None)
+        }
+        Command::Replay { row, file, json } => commands::replay(&file.path(), row, json),
+        Command::Simulate(options) => simulate::run(*options),
+        Command::Completions { shell } => {
+            let mut line = CommandLine::command();
+            clap_complete::generate(shell, &mut line, "berth-scaler", &mut std::io::stdout());
+            Ok(())
+        }
     }
-    Ok(())
-}
-
-fn check(mut args: lexopt::Parser) -> anyhow::Result<()> {
-    let file = args.value().context("check needs a file")?;
-    if let Some(more) = args.next()? {
-        return Err(more.unexpected().into());
-    }
-    let config = berth_scaler::config::load(Path::new(&file))?;
-    let (policies, hosts) = (config.policies.len(), config.docker.len());
-    println!("{}: right; {policies} policies, {hosts} Docker hosts", Path::new(&file).display());
-    Ok(())
 }

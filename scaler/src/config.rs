@@ -351,6 +351,38 @@ pub fn load(path: &Path) -> Result<Config, LoadError> {
     Config::parse(&text, &environment).map_err(|e| LoadError::Wrong(path.into(), e))
 }
 
+/// What commands that only read and write the store need of a configuration.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// `[store]`.
+    pub store: Store,
+    /// `[labels]`.
+    pub labels: Labels,
+    /// `[[policy]]`, as far as they can be read; their sources are not looked for.
+    pub policies: Vec<Policy>,
+    /// What is wrong elsewhere than in `[store]`.
+    pub wrong: Vec<String>,
+}
+
+/// Reads what a file says of the store, and of the policies what can be said without the secrets
+/// of all the rest. Only what is wrong in `[store]` is an error.
+pub fn outline(path: &Path) -> Result<Outline, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|e| LoadError::Read(path.into(), e))?;
+    let doc = Document::new(&text, &environment);
+    let root = doc.root();
+    let store = sections::store(&Fields::root(&doc, &root));
+    let store = finish(doc, store).map_err(|e| LoadError::Wrong(path.into(), e))?;
+    // Whatever is not set stands for itself.
+    let lenient = |name: &str| environment(name).or_else(|| Some(format!("${{{name}}}")));
+    let doc = Document::new(&text, &lenient);
+    let root = doc.root();
+    let fields = Fields::root(&doc, &root);
+    let labels = sections::labels(&fields);
+    let policies = policy::policies(&fields, &Sources::any());
+    let wrong = doc.finish().iter().map(|e| format!("{}: {e}", path.display())).collect();
+    Ok(Outline { store, labels, policies, wrong })
+}
+
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().or_else(|| {
         let file = std::env::var_os(format!("{name}_FILE"))?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use crate::metrics::Sources;
 use crate::metrics_page::Page;
 use crate::notify::Notifier;
 use crate::store::Store;
+use crate::store::audit::Outcome;
 use crate::store::lease::Lease;
 use crate::{listen, tls};
 
@@ -36,6 +37,8 @@ use tick::Round;
 
 /// An alert wakes the loop, but not more often than this.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
+/// How long one round alone tries again what is refused: the next call goes on.
+const GIVE_UP: Duration = Duration::from_secs(10);
 /// A standby looks this often whether the store answers, for `/healthz`.
 const STANDBY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -126,7 +129,8 @@ pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
         .await
         .context("another scaler leads on this store: it does what is to be done")??;
     let grace = config.policies.iter().map(|p| p.drain_grace).max().unwrap_or_default();
-    let deadline = Instant::now() + grace + Duration::from_secs(60);
+    let began = Instant::now();
+    let deadline = began + grace + Duration::from_secs(60);
     let mut acted = 0;
     loop {
         let rounded = round.tick(&lease).await?;
@@ -137,14 +141,36 @@ pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
             break;
         }
         sleep(LEAST_PAUSE).await;
-        if !store.renew_lease(&lease, ttl).await? {
+        let refused =
+            async || anyhow::Ok(store.open_intents().await?.iter().all(|e| e.problem.is_some()));
+        let given_up = began.elapsed() > GIVE_UP && refused().await?;
+        if given_up || !store.renew_lease(&lease, ttl).await? {
             break;
         }
     }
     round.stand_by().await;
     store.release_lease(&lease).await?;
+    let failed = failed(&store, &lease).await?;
     store.close().await;
-    Ok(acted)
+    match failed.is_empty() {
+        true => Ok(acted),
+        false => bail!("not done: {}", failed.join("; ")),
+    }
+}
+
+/// Acts of this lead that came to nothing, or to no end.
+async fn failed(store: &Store, lease: &Lease) -> Result<Vec<String>> {
+    let rows = store.history(None, 1000).await?;
+    let mine = rows.into_iter().filter(|row| row.epoch == lease.epoch && row.step.is_some());
+    let failed = mine.filter(|row| {
+        matches!(row.outcome, Outcome::Failed | Outcome::Abandoned | Outcome::Intended)
+    });
+    let told = failed.map(|row| {
+        let container = row.container_name.unwrap_or_default();
+        let problem = row.problem.unwrap_or_else(|| row.outcome.as_str().to_owned());
+        format!("{}: {} {container}: {problem}", row.policy, row.action)
+    });
+    Ok(told.collect())
 }
 
 async fn take_lease(store: &Store, ttl: Duration) -> Result<Lease> {

@@ -8,72 +8,95 @@ use berth_scaler::simulate::load::{BUILT_IN, Load};
 use berth_scaler::simulate::ours::{Ours, default_policy};
 use berth_scaler::simulate::plot::{self, Series};
 use berth_scaler::simulate::{Setup, bench, frontier, play, report, watch};
-use lexopt::prelude::*;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-const HELP: &str = "\
-Plays a load through a policy and through models of its peers, and counts what each costs.
-
-usage: berth-scaler simulate [OPTIONS] [LOAD…]
-
-LOAD is step, ramp, day, burst, noise (all of them when left out), a file, or - for standard input.
-A file has one number per line, the requests of each second, or lines of time,count with evenly
-spaced times; zcat FILE.gz | berth-scaler simulate - reads a compressed one.
-
-  --policy FILE     play a [[policy]] of this file instead of the default law
-  --changed FILE    play a [[policy]] of this file too, to compare: what would have been different?
-  --name NAME       which one, when there are several
-  --interval SECS   seconds between its ticks (5)
-  --capacity N      requests per second that one replica can serve (50; with --policy its target
-                    divided by 0.7)
-  --target N        requests per second that the laws aim at per replica (0.7 of the capacity)
-  --start SECS      seconds from the order of a replica to its first answer (20)
-  --drain SECS      seconds a replica needs to go (10)
-  --min N, --max N  fewest and most replicas (1, 1000; with --policy its own)
-  --times X         multiply the load
-  --from X, --to Y  only this part of the load, as fractions of its length (0, 1)
-  --warm-up X       play this fraction of it first without counting (0)
-  --headroom N      that of the default law (0.17)
-  --served          show all laws what was served instead of what was asked for, as the use of a
-                    processor is: it stops growing where the replicas are full
-  --frontier        instead: the default law at several headrooms, the HPA at several targets
-  --svg FILE        draw demand, capacity and what waits into this file (of the last load)
-  --json            one JSON document per load
-  --bench N         instead: the time of one tick over N policies of 10 containers each
-";
-
-struct Options {
+/// Plays a load through a policy and through models of its peers, and counts what each costs.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// step, ramp, day, burst, noise (all of them when left out), a file, or - for standard input
+    ///
+    /// A file has one number per line, the requests of each second, or lines of time,count with
+    /// evenly spaced times; zcat FILE.gz | berth-scaler simulate - reads a compressed one.
+    #[arg(value_name = "LOAD", default_values = BUILT_IN, hide_default_value = true)]
     loads: Vec<String>,
+    /// Play a [[policy]] of this file instead of the default law
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    name: Option<String>,
-    interval: u32,
-    capacity: Option<f64>,
-    target: Option<f64>,
-    start: u32,
-    drain: u32,
-    min: Option<u32>,
-    max: Option<u32>,
-    times: f32,
-    part: (f64, f64),
-    warm_up: f64,
+    /// Play a [[policy]] of this file too, to compare: what would have been different?
+    #[arg(long, value_name = "FILE")]
     changed: Option<PathBuf>,
-    served: bool,
-    frontier: bool,
-    svg: Option<PathBuf>,
+    /// Which one, when there are several
+    #[arg(long)]
+    name: Option<String>,
+    /// Seconds between its ticks
+    #[arg(long, value_name = "SECS", default_value = "5", value_parser = at_least_one)]
+    interval: u32,
+    /// Requests per second that one replica can serve (50; with --policy its target divided by 0.7)
+    #[arg(long, value_name = "N", value_parser = above_zero)]
+    capacity: Option<f64>,
+    /// Requests per second that the laws aim at per replica (0.7 of the capacity)
+    #[arg(long, value_name = "N", value_parser = above_zero)]
+    target: Option<f64>,
+    /// Seconds from the order of a replica to its first answer
+    #[arg(long, value_name = "SECS", default_value = "20")]
+    start: u32,
+    /// Seconds a replica needs to go
+    #[arg(long, value_name = "SECS", default_value = "10")]
+    drain: u32,
+    /// Fewest replicas (1; with --policy its own)
+    #[arg(long, value_name = "N")]
+    min: Option<u32>,
+    /// Most replicas (1000; with --policy its own)
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max: Option<u32>,
+    /// Multiply the load
+    #[arg(long, value_name = "X", default_value = "1", value_parser = above_zero)]
+    times: f64,
+    /// Only from this part of the load on, as a fraction of its length
+    #[arg(long, value_name = "X", default_value = "0", value_parser = fraction)]
+    from: f64,
+    /// Only up to this part of the load
+    #[arg(long, value_name = "Y", default_value = "1", value_parser = fraction)]
+    to: f64,
+    /// Play this fraction of it first without counting
+    #[arg(long, value_name = "X", default_value = "0", value_parser = fraction)]
+    warm_up: f64,
+    /// That of the default law (0.17)
+    #[arg(long, value_name = "N", value_parser = at_least_zero)]
     headroom: Option<f64>,
+    /// Show all laws what was served instead of what was asked for
+    ///
+    /// As the use of a processor is: it stops growing where the replicas are full.
+    #[arg(long)]
+    served: bool,
+    /// Instead: the default law at several headrooms, the HPA at several targets
+    #[arg(long)]
+    frontier: bool,
+    /// Draw demand, capacity and what waits into this file (of the last load)
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// One JSON document per load
+    #[arg(long)]
     json: bool,
+    /// Instead: the time of one tick over N policies of 10 containers each
+    #[arg(long, value_name = "N")]
+    bench: Option<usize>,
 }
 
-pub(super) fn run(args: lexopt::Parser) -> anyhow::Result<()> {
-    let Some(options) = parse(args)? else {
+pub(super) fn run(options: Options) -> anyhow::Result<()> {
+    if let Some(policies) = options.bench {
+        print_bench(policies);
         return Ok(());
-    };
+    }
+    if options.from >= options.to {
+        bail!("--from must be less than --to");
+    }
     let policy = options.policy.as_deref().map(|file| read_policy(file, &options)).transpose()?;
     let changed = options.changed.as_deref().map(|file| read_policy(file, &options)).transpose()?;
     let setup = setup(&options, policy.as_ref().or(changed.as_ref()))?;
     for name in &options.loads {
-        let load = load(name)?.times(options.times).part(options.part.0, options.part.1);
+        let load = load(name)?.times(options.times as f32).part(options.from, options.to);
         let from = (load.secs() as f64 * options.warm_up) as u64;
         let rows = match options.frontier {
             true => frontier::rows(&setup, &load, options.interval, from),
@@ -121,71 +144,6 @@ fn rows(
             .with_context(|| file.display().to_string())?;
     }
     Ok(rows)
-}
-
-/// `None` when the arguments asked for something else, which is done.
-fn parse(mut args: lexopt::Parser) -> anyhow::Result<Option<Options>> {
-    let mut o = Options {
-        loads: Vec::new(),
-        policy: None,
-        name: None,
-        interval: 5,
-        capacity: None,
-        target: None,
-        start: 20,
-        drain: 10,
-        min: None,
-        max: None,
-        times: 1.0,
-        part: (0.0, 1.0),
-        warm_up: 0.0,
-        changed: None,
-        served: false,
-        frontier: false,
-        svg: None,
-        headroom: None,
-        json: false,
-    };
-    while let Some(arg) = args.next()? {
-        match arg {
-            Short('h') | Long("help") => {
-                print!("{HELP}");
-                return Ok(None);
-            }
-            Long("bench") => {
-                print_bench(args.value()?.parse()?);
-                return Ok(None);
-            }
-            Long("policy") => o.policy = Some(args.value()?.into()),
-            Long("name") => o.name = Some(args.value()?.parse()?),
-            Long("interval") => o.interval = args.value()?.parse_with(at_least_one)?,
-            Long("capacity") => o.capacity = Some(args.value()?.parse_with(above_zero)?),
-            Long("target") => o.target = Some(args.value()?.parse_with(above_zero)?),
-            Long("start") => o.start = args.value()?.parse()?,
-            Long("drain") => o.drain = args.value()?.parse()?,
-            Long("min") => o.min = Some(args.value()?.parse()?),
-            Long("max") => o.max = Some(args.value()?.parse_with(at_least_one)?),
-            Long("times") => o.times = args.value()?.parse_with(above_zero)? as f32,
-            Long("from") => o.part.0 = args.value()?.parse_with(fraction)?,
-            Long("to") => o.part.1 = args.value()?.parse_with(fraction)?,
-            Long("warm-up") => o.warm_up = args.value()?.parse_with(fraction)?,
-            Long("headroom") => o.headroom = Some(args.value()?.parse_with(at_least_zero)?),
-            Long("changed") => o.changed = Some(args.value()?.into()),
-            Long("served") => o.served = true,
-            Long("frontier") => o.frontier = true,
-            Long("svg") => o.svg = Some(args.value()?.into()),
-            Long("json") => o.json = true,
-            Value(load) => o.loads.push(load.string()?),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    if o.part.0 >= o.part.1 {
-        bail!("--from must be less than --to");
-    }
-    if o.loads.is_empty() {
-        o.loads = BUILT_IN.map(str::to_owned).into();
-    }
-    Ok(Some(o))
 }
 
 fn above_zero(text: &str) -> Result<f64, String> {

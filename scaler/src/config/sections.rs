@@ -89,7 +89,7 @@ fn names_differ(root: &Fields<'_>) {
     }
 }
 
-fn store(root: &Fields<'_>) -> Option<Store> {
+pub(super) fn store(root: &Fields<'_>) -> Option<Store> {
     let Some(f) = root.table("store") else {
         let url = StoreUrl::Sqlite("berth-scaler.db".into());
         return (!root.has("store")).then_some(Store { url });

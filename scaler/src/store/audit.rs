@@ -142,6 +142,12 @@ const COLUMNS: &str = "id, at, decided_at, policy, service, action, from_count, 
     duration_ms, epoch, repeats, last_at, step, inputs";
 
 impl Store {
+    /// The names of all policies that the audit knows.
+    pub async fn audited_policies(&self) -> Result<Vec<String>, sqlx::Error> {
+        let sql = "SELECT DISTINCT policy FROM container_autoscale_history ORDER BY policy";
+        sqlx::query_scalar(sql).fetch_all(&self.pool).await
+    }
+
     /// Writes a decision, fenced by the lease; alerts are claimed by compare-and-set.
     pub async fn commit(
         &self,

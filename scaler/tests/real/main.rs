@@ -8,6 +8,7 @@ mod trust;
 
 mod alerts;
 mod clone;
+mod commands;
 mod crash;
 mod docker;
 mod fake_docker;

@@ -94,7 +94,8 @@ fn the_exit_code_tells_a_wrong_command_line_from_a_failure() {
         (&nowhere, &["history"][..], 1),
         (&nowhere, &["run"], 1),
         (&nowhere, &["history", "--nonsense"], 64),
-        (&wrong, &["history"], 64),
+        (&wrong, &["history"], 0),
+        (&wrong, &["policies"], 64),
         (&wrong, &["run"], 64),
     ] {
         let out = site.command(arguments).output().unwrap();
