@@ -348,7 +348,12 @@ fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop:
             created: i.created,
         })
         .collect();
-    let going = victims(&replicas, stop, &policy.victim);
+    let (intruders, mut replicas) = intruders(policy, replicas);
+    let first = intruders.len().min(stop as usize);
+    replicas.retain(|replica| !intruders[..first].iter().any(|i| i.id == replica.id));
+    let rest = stop - u32::try_from(first).unwrap_or(stop);
+    let mut going: Vec<&Replica> = intruders.iter().take(first).collect();
+    going.extend(victims(&replicas, rest, &policy.victim));
     let find = |id: &str| service.alive.iter().find(|i| i.id == id);
     let mut steps: Vec<Step> = going
         .iter()
@@ -367,6 +372,19 @@ fn down(policy: &Policy, service: &Service<'_>, around: &Surroundings<'_>, stop:
         steps.push(of_instance(policy, StepKind::Park, last));
     }
     Plan { steps, taken_back: Vec::new() }
+}
+
+/// Those that somebody started, after every clone, beyond the maximum, newest first: they must not
+/// push out what serves. And all others.
+fn intruders(policy: &Policy, replicas: Vec<Replica>) -> (Vec<Replica>, Vec<Replica>) {
+    let beyond = replicas.len().saturating_sub(policy.max as usize);
+    let newest_clone = replicas.iter().filter(|r| r.clone).map(|r| r.created).max();
+    let came_last = |r: &Replica| !r.clone && !r.template && Some(r.created) > newest_clone;
+    let (mut last, mut rest): (Vec<Replica>, Vec<Replica>) =
+        replicas.into_iter().partition(|r| newest_clone.is_some() && came_last(r));
+    last.sort_by_key(|r| std::cmp::Reverse(r.created));
+    rest.extend(last.split_off(beyond.min(last.len())));
+    (last, rest)
 }
 
 /// One that is lost or parked comes back: it is started, or made again under its name.

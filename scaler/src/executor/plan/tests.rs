@@ -244,3 +244,26 @@ fn one_that_cannot_be_started_is_replaced_by_the_same_step() {
     let service = Service::new(&[&one, &lost], &[&crashed], &[&entry]);
     assert_eq!((service.lost.len(), service.coming), (0, 1));
 }
+
+#[test]
+fn who_comes_last_beyond_the_maximum_pushes_nobody_out() {
+    let mut policy = policy();
+    policy.max = 3;
+    let first = instance("first", "a", 1);
+    let clones = [clone("c1", "a", 2), clone("c2", "a", 3)];
+    let late = [instance("late1", "b", 4), instance("late2", "b", 5)];
+    let all = [&first, &clones[0], &clones[1], &late[0], &late[1]];
+    let gone = steps(&policy, &Service::new(&all, &[], &[]), Move::In { stop: 3 });
+    let names: Vec<&str> = gone.iter().map(|(_, _, name)| name.as_str()).collect();
+    assert_eq!(names, ["late2", "late1", "c2"]);
+    assert!(gone[..2].iter().all(|(kind, ..)| *kind == StepKind::Park), "stopped and kept");
+    // Within the maximum, and where clones came later, clones go first.
+    policy.max = 9;
+    let gone = steps(&policy, &Service::new(&all, &[], &[]), Move::In { stop: 1 });
+    assert_eq!(gone[0].2, "c2");
+    policy.max = 2;
+    let old = [instance("old1", "b", 1), instance("old2", "b", 1)];
+    let all = [&first, &old[0], &old[1], &clones[0]];
+    let gone = steps(&policy, &Service::new(&all, &[], &[]), Move::In { stop: 1 });
+    assert_eq!(gone[0].2, "c1");
+}
