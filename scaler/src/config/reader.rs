@@ -19,16 +19,31 @@ pub(super) struct Document<'d> {
     /// `None` where nothing stands for a value of the environment.
     env: Option<&'d Environment<'d>>,
     errors: RefCell<Vec<ConfigError>>,
+    /// Every key that was asked for.
+    #[cfg(test)]
+    pub(super) asked: RefCell<std::collections::BTreeSet<&'static str>>,
 }
 
 impl<'d> Document<'d> {
     pub(super) fn new(text: &'d str, env: &'d Environment<'d>) -> Self {
-        Self { text, env: Some(env), errors: RefCell::default() }
+        Self {
+            text,
+            env: Some(env),
+            errors: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
+        }
     }
 
     /// A document whose strings mean what they say.
     pub(super) fn literal(text: &'d str) -> Self {
-        Self { text, env: None, errors: RefCell::default() }
+        Self {
+            text,
+            env: None,
+            errors: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
+        }
     }
 
     /// The root table; syntax errors are recorded, what could be read is returned.
@@ -278,6 +293,8 @@ impl<'a> Fields<'a> {
 
     fn find(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.borrow_mut().push(key);
+        #[cfg(test)]
+        self.doc.asked.borrow_mut().insert(key);
         self.table.iter().find(|(k, _)| k.get_ref() == key).map(|(_, v)| v)
     }
 

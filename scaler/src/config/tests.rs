@@ -279,3 +279,31 @@ fn the_simulator_needs_no_sources() {
     };
     assert!(policy.metrics.iter().all(|m| m.query == Query::External));
 }
+
+#[test]
+fn the_example_shows_every_key_that_is_read() {
+    const EXAMPLE: &str = include_str!("../../../examples/scaler.toml");
+    /// Older names of keys, which nobody needs to learn.
+    const OLDER: [&str; 4] = [
+        "autoscale_min_instances",
+        "autoscale_max_instances",
+        "container_policy_name",
+        "container_naming_convention",
+    ];
+    let env = |_: &str| Some("x".to_owned());
+    let config = Config::parse(EXAMPLE, &env).expect("right");
+    assert_eq!(config.policies[0].metrics.len(), 4);
+    let doc = Document::new(EXAMPLE, &env);
+    let root = doc.root();
+    sections::config(&Fields::root(&doc, &root));
+    let words = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let shown: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .flat_map(|line| line.split(words))
+        .collect();
+    let asked = doc.asked.borrow();
+    let missing: Vec<_> =
+        asked.iter().filter(|key| !OLDER.contains(key) && !shown.contains(key)).collect();
+    assert_eq!(missing, [&""; 0]);
+}
