@@ -56,6 +56,73 @@ async fn scaling_in_survives_a_kill_at_every_step() {
     }
 }
 
+#[tokio::test]
+async fn a_scaler_that_was_halted_at_any_step_does_nothing_after_another_took_over() {
+    let up = ["lease_taken", "observed", "decided", "intent_written", "created", "started"];
+    let down = ["decided", "intent_written", "stop_sent", "draining", "removed"];
+    let both = ["outcome_written"];
+    for point in up.iter().chain(&both) {
+        let Some(containers) = Containers::new() else { return };
+        let service = containers.service.clone();
+        containers.run(&format!("{service}_1"), &[], 0);
+        halted_at(&policy(&service, ""), point, "scale_up").await;
+        let expected = [1, 2].map(|n| format!("{service}_{n} running"));
+        assert_eq!(containers.list(), expected, "{point}");
+    }
+    for point in down.iter().chain(&both) {
+        let Some(containers) = Containers::new() else { return };
+        let service = containers.service.clone();
+        containers.run(&format!("{service}_1"), &[], 1);
+        for n in 2..=3 {
+            containers.run(&format!("{service}_{n}"), &CLONE, 1);
+        }
+        let (id, at) = halted_at(&policy(&service, ""), point, "scale_down").await;
+        assert_eq!((containers.list().len(), containers.running()), (2, 2), "{point}");
+        assert_eq!(signals(&id.unwrap(), at), 1, "{point}");
+    }
+}
+
+/// Lets a scaler halt at a point with an alert to act upon, another take its place and finish, and
+/// the first one go on. The container that was acted upon, and since when.
+async fn halted_at(policy: &str, point: &str, action: &str) -> (Option<String>, Timestamp) {
+    let first = Site::new(None, policy);
+    let url = format!("sqlite:{}", first.dir.path().join("scaler.db").display());
+    let second = Site::new(Some(&url), policy);
+    let store = first.store().await;
+    let alert = format::parse(alert(action, "one").as_bytes()).unwrap().alerts.remove(0).unwrap();
+    store.receive(&alert, now(), now() + Duration::from_secs(300)).await.unwrap();
+    let halted = first.run_with(&[("BERTH_SCALER_STOP_AT", point)]);
+    let stat = format!("/proc/{}/stat", halted.0.id());
+    eventually("the first one halts", async || {
+        std::fs::read_to_string(&stat).ok()?.contains(") T ").then_some(())
+    })
+    .await;
+
+    let _successor = second.run(None);
+    eventually("another takes over", async || second.log().contains("leading").then_some(())).await;
+    eventually("the alert is dealt with", async || {
+        let alerts = store.all_alerts().await.unwrap();
+        (alerts[0].status == "processed").then_some(())
+    })
+    .await;
+    let before = settled(&second, 1).await;
+    halted.signal(nix::sys::signal::Signal::SIGCONT);
+    eventually("the first one stands by", async || {
+        first.log().contains("another scaler leads now").then_some(())
+    })
+    .await;
+    let seen = now();
+    eventually("both go round", async || {
+        (now() >= seen + Duration::from_millis(700)).then_some(())
+    })
+    .await;
+    assert_eq!(settled(&second, 1).await, before, "{point}: nothing doubled, nothing changed");
+    assert_eq!((before.len(), before[0].outcome), (1, Outcome::Done), "{point}: {before:#?}");
+    assert_eq!(store.all_alerts().await.unwrap().len(), 1, "{point}");
+    store.close().await;
+    (before[0].container_id.clone(), before[0].at)
+}
+
 /// How many signals a container got.
 fn signals(id: &str, since: Timestamp) -> usize {
     let (since, until) = (since.0 / 1000 - 1, now().0 / 1000 + 1);
