@@ -248,7 +248,7 @@ impl Me<'_> {
     /// Whether a slot shows my address only because the template gives it to all of its slots.
     fn is_untouched(&self, slot: &Server) -> bool {
         let nobodys = self.memory.is_nobodys(self.endpoint);
-        (self.memory.is_untouched(slot) || nobodys) && !self.memory.has_held(slot)
+        (self.memory.is_untouched(slot) || nobodys) && !self.memory.has_held_here(slot)
     }
 
     /// A number that differs from agent to agent and from attempt to attempt, so that agents that

@@ -15,8 +15,10 @@ use crate::registers::haproxy::{Checks, Server};
 pub struct Memory {
     /// The slot that I was the last to hold, as far as I know.
     former: Option<Arc<str>>,
-    /// The slot seen in rotation with my address since I last wrote and since HAProxy started.
+    /// The slot seen in rotation with my address since I last wrote.
     held: Option<Arc<str>>,
+    /// The process that showed it so.
+    held_by: Option<u32>,
     /// HAProxy's process at the last read.
     pid: Option<u32>,
     /// The slot whose weight an operator set to 0, before whatever he does next.
@@ -46,10 +48,7 @@ impl Memory {
     /// should not last. Time is counted by the observer's own clock, from what it saw.
     pub fn observe(&mut self, view: &View<'_>, template: &Template, mine: SocketAddr) {
         let slots = template.slots(view.servers);
-        if let Some(process) = view.process {
-            let before = self.pid.replace(process.pid);
-            self.held.take_if(|_| before.is_some_and(|before| before != process.pid));
-        }
+        self.pid = view.process.map(|process| process.pid);
         let over = |since: Duration| view.read_at.saturating_sub(since) >= SETTLING;
         let held = self.held.as_ref();
         self.claiming.take_if(|(name, _, since)| held.is_some_and(|h| h != name) && over(*since));
@@ -110,6 +109,7 @@ impl Memory {
     fn holds(&mut self, slot: &Server) {
         self.former = Some(Arc::clone(&slot.name));
         self.held = Some(Arc::clone(&slot.name));
+        self.held_by = self.pid;
         self.attempts = 0;
         self.left = None;
         // A claim of another slot may yet show.
@@ -127,6 +127,11 @@ impl Memory {
 
     pub(super) fn has_held(&self, slot: &Server) -> bool {
         self.held.as_ref() == Some(&slot.name)
+    }
+
+    /// Whether this very process of HAProxy has shown the slot in rotation with my address.
+    pub(super) fn has_held_here(&self, slot: &Server) -> bool {
+        self.has_held(slot) && self.held_by == self.pid
     }
 
     pub(super) fn has_left(&self, slot: &Server) -> bool {

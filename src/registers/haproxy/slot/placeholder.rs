@@ -22,7 +22,7 @@ const ROUNDING: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Placeholders {
     shared: BTreeMap<SocketAddr, Shared>,
-    /// What the template gives to its slots: several untouched ones have shown it, or the only one.
+    /// What the template gives to its slots: several untouched ones have shown it.
     given: Option<SocketAddr>,
     /// Endpoints that one untouched slot shows, and since when: for a moment a slot looks so too while
     /// its agent puts it into rotation.
@@ -79,13 +79,6 @@ impl Placeholders {
                 count.in_use |=
                     slot.running && !slot.admin.in_maint() && former != Some(&*slot.name);
             }
-        }
-        if self.given.is_none() {
-            let rests = |slot: &&&Server| {
-                let rested = slot.shows().is_some_and(|endpoint| self.rests(slot, endpoint));
-                !slot.has_name && self.is_untouched(slot) && rested
-            };
-            self.given = slots.iter().find(rests).and_then(|slot| slot.shows());
         }
         let before = std::mem::take(&mut self.shared);
         let alone = std::mem::take(&mut self.alone);

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::world::{Admin, Event, Setup, Shows, Slot, World};
 
-const TOO_MANY: usize = 500_000;
+const TOO_MANY: usize = 1_000_000;
 
 /// Explores every order of events; how many states there are, or how it goes wrong.
 ///
