@@ -97,6 +97,10 @@ impl Placeholders {
                 }
                 shared.many |= count.all > FEW || stranger == Some(endpoint);
                 let sure = count.untouched > 1 || shared.many;
+                // One that takes requests may be a live agent's, with another that it has not seen yet.
+                if count.in_use && !sure && !shared.nobodys {
+                    continue;
+                }
                 shared.nobodys |= sure || now.saturating_sub(shared.since) >= SETTLING;
                 if shared.nobodys {
                     shared.since = Duration::ZERO;
