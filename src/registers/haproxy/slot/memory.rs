@@ -57,7 +57,6 @@ impl Memory {
             &slots,
             view.process.map(|process| process.uptime),
             nowhere.then_some(mine),
-            self.former.as_deref(),
             view.read_at,
         );
         let mut passing = BTreeMap::new();

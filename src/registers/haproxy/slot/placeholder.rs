@@ -58,14 +58,12 @@ struct Count {
 
 impl Placeholders {
     /// Takes in what a read showed. A claim in progress, which has weight 0, counts for nothing: its
-    /// agent may hold another slot. `stranger` says that my own address cannot be mine in any slot;
-    /// `former` is the slot that I was the last to hold.
+    /// agent may hold another slot. `stranger` says that my own address cannot be mine in any slot.
     pub(super) fn observe(
         &mut self,
         slots: &[&Server],
         uptime: Option<Duration>,
         stranger: Option<SocketAddr>,
-        former: Option<&str>,
         now: Duration,
     ) {
         (self.uptime, self.read_at) = (uptime, now);
@@ -76,8 +74,7 @@ impl Placeholders {
                 let count = counts.entry(endpoint).or_default();
                 count.all += usize::from(slot.weight > 0);
                 count.untouched += usize::from(self.is_untouched(slot));
-                count.in_use |=
-                    slot.running && !slot.admin.in_maint() && former != Some(&*slot.name);
+                count.in_use |= slot.running && !slot.admin.in_maint();
             }
         }
         let before = std::mem::take(&mut self.shared);
