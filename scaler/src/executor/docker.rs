@@ -22,12 +22,14 @@ pub mod hosts;
 mod rights;
 mod spec;
 mod strangers;
+mod watch;
 
 use act::Patience;
 pub use hosts::Hosts;
 use hosts::{Host, is_missing, step_error};
 use spec::Spec;
 use strangers::Strangers;
+use watch::{LAST_WORDS, Watch};
 
 /// For creating, starting and removing, which may take their time on storage.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,6 +47,7 @@ pub struct DockerExecutor {
     strangers: Strangers,
     /// Containers of whose end nothing is told, and since when it is asked for.
     untold: Mutex<HashMap<String, Instant>>,
+    watch: Watch,
 }
 
 impl DockerExecutor {
@@ -52,7 +55,14 @@ impl DockerExecutor {
     pub fn new(hosts: Hosts, patience: Duration) -> Self {
         let patience = Patience { ask: patience, act: PATIENCE.max(patience) };
         let strangers = Strangers::default();
-        Self { hosts, patience, owner: None, strangers, untold: Mutex::default() }
+        Self {
+            hosts,
+            patience,
+            owner: None,
+            strangers,
+            untold: Mutex::default(),
+            watch: Watch::default(),
+        }
     }
 
     /// Marks its clones as `owner`'s, and leaves those of other owners alone.
@@ -68,6 +78,7 @@ impl DockerExecutor {
     }
 
     async fn list(&self, host: &Host) -> Result<Vec<Instance>, StepError> {
+        self.watch.listen(&host.name, host.client());
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let list = async {
             let docker = host.client();
@@ -91,16 +102,17 @@ impl DockerExecutor {
         Ok(listed?.into_iter().filter_map(replica).collect())
     }
 
-    /// Whether the event that tells of an end can still come.
-    fn may_be_told(&self, id: &str) -> bool {
+    /// How long the end of a container has been asked for.
+    fn asked_for(&self, id: &str) -> Duration {
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        untold.retain(|_, since| since.elapsed() < TOLD_WITHIN * 100);
-        let since = *untold.entry(id.to_owned()).or_insert_with(Instant::now);
-        let may = since.elapsed() < TOLD_WITHIN;
-        if !may {
-            untold.remove(id);
-        }
-        may
+        untold.retain(|_, since| since.elapsed() < LAST_WORDS * 10);
+        untold.entry(id.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Its end is settled.
+    fn settled(&self, id: &str, ending: Ending) -> Ending {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        ending
     }
 }
 
@@ -143,16 +155,26 @@ impl Executor for DockerExecutor {
         Box::pin(within(self.patience.ask, async move {
             let docker = self.hosts.named(host)?.client();
             let recent = events::recent(docker).await?;
-            match recent.ending(id) {
-                Some(ending) => Ok(ending),
-                // The daemon shows the end of a container a little before it tells of it.
-                None if self.may_be_told(id) => {
-                    Err(StepError::Unreachable("its end is not told yet".to_owned()))
+            let trail = self.watch.trail(host, id).and(recent.trail(id));
+            let wait = |why: &str| Err(StepError::Unreachable(why.to_owned()));
+            let ending = match trail.ending() {
+                // A daemon that ends stops its containers in the same way; nothing is lost by
+                // waiting whether it does.
+                Some(Ending::Stopped)
+                    if !trail.is_destroyed() && self.asked_for(id) < LAST_WORDS =>
+                {
+                    return wait("its daemon may be about to end");
                 }
-                // It ended before the daemon began to run: with the daemon, or with its host.
-                None if recent.knows_all() => Ok(Ending::Crashed),
-                None => Ok(Ending::Unknown),
-            }
+                Some(ending) => ending,
+                // The daemon shows the end of a container a little before it tells of it.
+                None if self.asked_for(id) < TOLD_WITHIN => return wait("its end is not told yet"),
+                // It ended while nobody told of it: with the daemon, or with its host.
+                None if self.watch.was_away(host) || recent.knows_all(docker).await => {
+                    Ending::Crashed
+                }
+                None => Ending::Unknown,
+            };
+            Ok(self.settled(id, ending))
         }))
     }
 

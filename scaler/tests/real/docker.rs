@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use berth_scaler::store::containers::Fate;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -38,7 +39,7 @@ impl Drop for Bridge {
 /// A Docker daemon of the test's own, which lets nobody in without a certificate.
 struct Daemon {
     process: Process,
-    _bridge: Bridge,
+    bridge: Bridge,
     dir: TempDir,
     address: SocketAddr,
 }
@@ -54,6 +55,14 @@ impl Daemon {
         let at = |name: &str| dir.path().join(name).display().to_string();
         // The machine's own settings are not for this one.
         std::fs::write(at("daemon.json"), "{}").unwrap();
+        let process = Process::start(&mut Self::command(&dir, address, &bridge));
+        let daemon = Self { process, bridge, dir, address };
+        daemon.answers().await;
+        Some(daemon)
+    }
+
+    fn command(dir: &TempDir, address: SocketAddr, bridge: &Bridge) -> Command {
+        let at = |name: &str| dir.path().join(name).display().to_string();
         let mut command = Command::new(find("dockerd").unwrap());
         command
             .args(["--tlsverify", "--iptables=false", "--ip-masq=false", "--storage-driver=vfs"])
@@ -68,12 +77,22 @@ impl Daemon {
             .arg(format!("--pidfile={}", at("pid")))
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(dir.path().join("log")).unwrap());
-        let daemon = Self { process: Process::start(&mut command), _bridge: bridge, dir, address };
+        command
+    }
+
+    async fn answers(&self) {
         eventually("the second daemon answers", async || {
-            daemon.docker(&["version"]).output().unwrap().status.success().then_some(())
+            self.docker(&["version"]).output().unwrap().status.success().then_some(())
         })
         .await;
-        Some(daemon)
+    }
+
+    /// Ends it, and with it its containers, and starts it again.
+    async fn restart(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait();
+        self.process = Process::start(&mut Self::command(&self.dir, self.address, &self.bridge));
+        self.answers().await;
     }
 
     fn docker(&self, args: &[&str]) -> Command {
@@ -248,5 +267,45 @@ async fn labels_on_one_host_get_nothing_on_another() {
     let made = second.names().replace("late", "").trim().to_owned();
     let made = output(&mut second.docker(&["inspect", "--format", rights, &made]));
     assert_eq!(made, "host [/:/host:ro]");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_ended_with_its_daemon_is_brought_back_and_what_was_stopped_is_not() {
+    let Some(containers) = Containers::new() else { return };
+    let Some(mut second) = Daemon::start().await else { return };
+    let service = containers.service.clone();
+    containers.run(&format!("{service}_1"), &[], 0);
+    second.load(&containers.image);
+    let text = policy(&service, "autoscale_action = \"service_availability\"");
+    let site = Site::new(None, &format!("{text}{}", second.hosts()));
+    let _scaler = site.run(None);
+    let label = format!("service_name={service}");
+    let app = "trap 'exit 0' TERM; while :; do busybox sleep 1 & wait $!; done";
+    for n in [2, 3] {
+        let name = format!("{service}_{n}");
+        let run = ["run", "-d", "--name", &name, "--label", &label, "--network", "none"];
+        let app = [containers.image.as_str(), "/bin/busybox", "sh", "-c", app];
+        output(&mut second.docker(&[&run[..], &app].concat()));
+    }
+    let store = site.store().await;
+    let fate = async |n: u32, fate: Fate| {
+        eventually("its fate is known", async || {
+            let known = store.known_containers().await.unwrap();
+            let name = format!("{service}_{n}");
+            let found = known.iter().find(|k| k.name == name && k.spec.is_some())?;
+            (found.fate == fate).then_some(())
+        })
+        .await;
+    };
+    fate(2, Fate::Alive).await;
+    fate(3, Fate::Alive).await;
+    output(&mut second.docker(&["stop", &format!("{service}_3")]));
+    fate(3, Fate::Stopped).await;
+    second.restart().await;
+    let rows = settled(&site, 1).await;
+    assert_eq!(rows.len(), 1, "{rows:#?}");
+    let there = output(&mut second.docker(&["ps", "--format", "{{.Names}}"]));
+    assert_eq!(there, format!("{service}_2"));
     store.close().await;
 }

@@ -17,6 +17,7 @@ mod hang;
 mod lost;
 mod metrics;
 mod notify;
+mod podman;
 mod scale;
 mod stop;
 mod store;

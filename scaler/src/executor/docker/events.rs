@@ -88,16 +88,19 @@ impl Recent {
         of.any(|e| e.action == "kill" && (e.is_deadly() || e.signal == number))
     }
 
-    /// How a container ended, by what happened after its last start; `None` when nothing is told.
-    pub(super) fn ending(&self, id: &str) -> Option<Ending> {
+    /// What it remembers of a container since its last start.
+    pub(super) fn trail(&self, id: &str) -> Trail {
         let mut trail = Trail::default();
         self.events.iter().filter(|e| e.id == id).for_each(|e| trail.take(e));
-        trail.ending()
+        trail
     }
 
-    /// Whether it would know of anything that has happened since it runs.
-    pub(super) fn knows_all(&self) -> bool {
-        !self.forgetful
+    /// Whether it would know of anything that has happened since it runs. Only Docker tells of all
+    /// that it remembers.
+    pub(super) async fn knows_all(&self, docker: &Docker) -> bool {
+        let version = docker.version().await.unwrap_or_default();
+        let mut components = version.components.into_iter().flatten();
+        !self.forgetful && components.any(|c| c.name == "Engine")
     }
 }
 
@@ -127,6 +130,21 @@ impl Trail {
             "die" => self.died = true,
             "destroy" => self.destroyed = true,
             _ => {}
+        }
+    }
+
+    /// Whether it is gone.
+    pub(super) fn is_destroyed(self) -> bool {
+        self.destroyed
+    }
+
+    /// What two know together of the same life.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            stopped: self.stopped || other.stopped,
+            killed: self.killed || other.killed,
+            died: self.died || other.died,
+            destroyed: self.destroyed || other.destroyed,
         }
     }
 
@@ -166,7 +184,7 @@ mod tests {
 
     fn ending(of: &[(&str, Option<&str>)]) -> Option<Ending> {
         let events = of.iter().map(|(action, signal)| event("a", action, *signal, 1)).collect();
-        Recent { events, forgetful: false, now: Timestamp(0) }.ending("a")
+        Recent { events, forgetful: false, now: Timestamp(0) }.trail("a").ending()
     }
 
     #[test]
