@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod fleet;
+pub mod pem;
 pub mod registrar;
 pub mod settings;
 pub mod slot;
@@ -14,7 +15,8 @@ pub mod tls;
 pub mod wire;
 
 pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers, Swept};
-pub use settings::{Settings, TlsFiles};
+pub use pem::TlsFiles;
+pub use settings::Settings;
 pub use tls::Tls;
 pub use wire::TableError;
 pub use wire::command::{Command, ServerState};

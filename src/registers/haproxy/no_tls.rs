@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::settings::TlsFiles;
+use super::pem::TlsFiles;
 
 /// Never made.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! What every registrar of this container is told, at whichever HAProxy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::net::target::Target;
@@ -44,13 +43,4 @@ impl Settings {
             None => Client::new(endpoint),
         }
     }
-}
-
-/// PEM files for TLS to the stats socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Authorities that the server's certificate must come from.
-    pub ca: PathBuf,
-    /// Our own certificate chain and its key, for mutual TLS.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }

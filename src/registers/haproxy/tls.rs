@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
-use super::settings::TlsFiles;
+use super::pem::TlsFiles;
 use crate::file;
 use provider::provider;
 pub(super) use refusal::{Refusal, refusal};
