@@ -7,8 +7,12 @@ pub mod status;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
 
 use crate::cli::arguments::{Format, Request};
+use crate::cli::status::Status;
 use crate::config::Config;
 use crate::init::exit;
 use crate::init::inherited::Inherited;
@@ -29,7 +33,12 @@ pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
     };
     let config = match Config::from_vars(std::env::vars_os()) {
         Ok(config) => config,
-        Err(error) => return fail(error, exit::USAGE),
+        Err(error) => {
+            fail(error, exit::USAGE);
+            // Whoever told us to stop meanwhile shall not wonder about the code.
+            inherited.let_signals_act();
+            return exit::USAGE;
+        }
     };
     secret::scrub(SECRETS);
     log::init(config.log_level, config.log_format);
@@ -38,8 +47,15 @@ pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
     }
     match request {
         Request::Wrap(command) => wrap(&command, inherited, &config.container),
-        Request::Status(format) => show(&config, Some(format)),
-        _ => show(&config, None),
+        Request::Status(format) => {
+            inherited.let_signals_act();
+            asking(|runtime| show(&runtime.block_on(ask(&config)), format))
+        }
+        Request::Check { wait } => {
+            inherited.let_signals_act();
+            asking(|runtime| runtime.block_on(check(&config, wait)))
+        }
+        Request::Help | Request::Version => exit::USAGE,
     }
 }
 
@@ -57,21 +73,39 @@ fn wrap(command: &[OsString], inherited: Inherited, settings: &container::Settin
     code.unwrap_or_else(|error| fail(&error, error.code()))
 }
 
-/// Asks the servers; says by exit code alone what `--check` is for.
-fn show(config: &Config, format: Option<Format>) -> u8 {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(error, exit::SOFTWARE),
-    };
-    let status = runtime.block_on(status::ask(&config.container, &Resolver::default()));
+/// Runs what asks the servers.
+fn asking(question: impl FnOnce(&Runtime) -> u8) -> u8 {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => question(&runtime),
+        Err(error) => fail(error, exit::SOFTWARE),
+    }
+}
+
+async fn ask(config: &Config) -> Status {
+    status::ask(&config.container, &Resolver::default()).await
+}
+
+fn show(status: &Status, format: Format) -> u8 {
     match format {
-        None if status.registered => 0,
-        None => 1,
-        Some(Format::Table) => print(status.to_string().trim_end()),
-        Some(Format::Json) => match serde_json::to_string_pretty(&status) {
+        Format::Table => print(status.to_string().trim_end()),
+        Format::Json => match serde_json::to_string_pretty(status) {
             Ok(json) => print(&json),
             Err(error) => fail(error, exit::SOFTWARE),
         },
+    }
+}
+
+/// Asks again until the container is registered, or `wait` is over; says in one line what is so.
+async fn check(config: &Config, wait: Duration) -> u8 {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let started = Instant::now();
+    loop {
+        let (code, line) = ask(config).await.verdict();
+        let left = wait.saturating_sub(started.elapsed());
+        if code == 0 || left.is_zero() {
+            return fail(line, code);
+        }
+        tokio::time::sleep(PAUSE.min(left)).await;
     }
 }
 

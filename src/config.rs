@@ -18,6 +18,7 @@ mod tests;
 mod value;
 mod variables;
 
+pub use value::duration;
 pub use variables::{Group, Unset, VARIABLES, Variable};
 
 use crate::container;

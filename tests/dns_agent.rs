@@ -330,7 +330,26 @@ fn what_is_wrong_is_a_configuration_error() {
         err.contains("DNS_NAME is 'webapp', expected a full name, or DNS_ZONE with it"),
         "{err}"
     );
+    let silent = [("DNS_SERVER", "127.0.0.1"), ("DNS_NAME", "web.app")];
+    for check in ["tcp", "http:/", "http://app.example/"] {
+        let env = [silent[0], silent[1], ("READY_CHECK", check)];
+        let (code, out, err) = berth(&["--", "echo", "started"], &env);
+        assert!(
+            code == 64 && out.is_empty() && err.contains("APP_PORT is not set"),
+            "{check}: {err}"
+        );
+    }
+    for told in [
+        ("APP_PORT", "80"),
+        ("READY_PORT", "80"),
+        ("READY_CHECK", "none"),
+        ("READY_CHECK", "tcp:80"),
+    ] {
+        let (code, _, err) = berth(&["--", "true"], &[silent[0], silent[1], told]);
+        assert_eq!(code, 0, "{told:?}: {err}");
+    }
     let both = [
+        ("APP_PORT", "80"),
         ("DNS_SERVER", "127.0.0.1"),
         ("DNS_NAME", "web.app"),
         ("DNS_TSIG_KEYFILE", key_file),

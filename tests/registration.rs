@@ -402,6 +402,7 @@ fn no_connection_to_oneself_is_taken_for_the_app_or_for_haproxy() {
         let before = connections_begun();
         let mut agent = Agent::new(&["sh", "-c", &script])
             .env("HAPROXY_SERVER", server)
+            .env("APP_ADDR", "127.0.0.1")
             .env("APP_PORT", PORT)
             .env("READY_CHECK", check)
             .env("LOG_LEVEL", "debug")
@@ -522,13 +523,20 @@ fn status_and_check_tell_what_the_server_says() {
         ("HAPROXY_PORT", stats.as_str()),
         ("APP_PORT", port.as_str()),
     ];
-    assert_eq!(berth(&["--check"], &env).0, 1);
+    let (code, _, line) = berth(&["--check"], &env);
+    assert!(code == 1 && line.ends_with("no slot shows its address\n"), "{code} {line}");
+    let (code, _, line) = berth(&["--check", "--wait", "1s"], &env);
+    assert!(code == 1 && line.lines().count() == 1, "{code} {line}");
     let (code, text, _) = berth(&["--status"], &env);
     assert_eq!(code, 0);
     assert!(text.contains("not registered"), "{text}");
 
     let agent = Agent::hello(&haproxy, "one", Port(port.parse().unwrap())).start();
-    eventually("registered", || berth(&["--check"], &env).0 == 0);
+    let (code, _, line) = berth(&["--check", "--wait=15s"], &env);
+    assert!(code == 0 && line.starts_with("berth: registered: "), "{code} {line}");
+    let both = [("HAPROXY_SERVER", "127.0.0.1,127.0.0.1:1"), env[1], env[2]];
+    let (code, _, line) = berth(&["--check"], &both);
+    assert!(code == 0 && line.contains("cannot tell"), "the other one can: {code} {line}");
     let (_, text, _) = berth(&["--status"], &env);
     let slot = &haproxy.ready()[0].name;
     assert!(text.contains(&format!("webapp/{slot}")) && text.contains("UP"), "{text}");
@@ -542,7 +550,9 @@ fn status_and_check_tell_what_the_server_says() {
     assert!(text.contains("not registered"), "the template's address is in every slot: {text}");
 
     let nobody = [("HAPROXY_SERVER", "127.0.0.1:1")];
-    assert_eq!(berth(&["--check"], &nobody).0, 1);
+    let (code, _, line) = berth(&["--check"], &nobody);
+    assert!(code == 2 && line.starts_with("berth: no server can tell: "), "{code} {line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
     assert!(berth(&["--status"], &nobody).1.contains("refused"));
     assert_eq!(berth(&["--check"], &[]).0, 0, "nowhere to be registered");
 }

@@ -28,7 +28,7 @@ fn status(at: &str, port: Port, tls: &[(&str, String)]) -> (i32, String) {
 fn refused(at: &str, port: Port, tls: &[(&str, String)], words: &str) {
     let (code, said) = status(at, port, tls);
     assert!(said.contains(words), "expected '{words}' in:\n{said}");
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The command line: options for Berth, then the app's command.
 
 use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::config::duration;
 
 /// What Berth is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +12,11 @@ pub enum Request {
     Wrap(Vec<OsString>),
     /// `--status` or `--status=json`
     Status(Format),
-    /// `--check`
-    Check,
+    /// `--check`, `--check --wait 30s`
+    Check {
+        /// How long it may take until the container is registered.
+        wait: Duration,
+    },
     /// `--help`
     Help,
     /// `--version`
@@ -35,6 +41,9 @@ pub enum ArgumentError {
     /// A word after an option that takes none.
     #[error("{0:?} after an option that takes no more words; see berth --help")]
     ExtraWord(OsString),
+    /// No time after `--wait`.
+    #[error("--wait {0:?}, expected a duration such as 30s or 2m; see berth --help")]
+    NoDuration(OsString),
     /// Not one of Berth's options.
     #[error("{0:?} is no option; see berth --help")]
     UnknownOption(OsString),
@@ -58,13 +67,31 @@ pub fn parse(mut arguments: Vec<OsString>) -> Result<Request, ArgumentError> {
         Some("--") => Err(ArgumentError::NoCommand),
         Some("--status" | "--status=text") => alone(Request::Status(Format::Table)),
         Some("--status=json") => alone(Request::Status(Format::Json)),
-        Some("--check") => alone(Request::Check),
+        Some("--check") => check(&arguments[1..]),
         Some("--help" | "-h") => Ok(Request::Help),
         Some("--version" | "-V") => Ok(Request::Version),
         _ if first.as_encoded_bytes().starts_with(b"-") => {
             Err(ArgumentError::UnknownOption(first.clone()))
         }
         _ => Ok(Request::Wrap(arguments)),
+    }
+}
+
+/// What follows `--check`: nothing, `--wait TIME` or `--wait=TIME`.
+fn check(words: &[OsString]) -> Result<Request, ArgumentError> {
+    let (time, more) = match words {
+        [] => return Ok(Request::Check { wait: Duration::ZERO }),
+        [wait] if wait == "--wait" => return Err(ArgumentError::NoDuration(OsString::new())),
+        [wait, time, more @ ..] if wait == "--wait" => (time.to_str(), more),
+        [word, more @ ..] => (word.to_str().and_then(|word| word.strip_prefix("--wait=")), more),
+    };
+    let extra = |word: &OsString| Err(ArgumentError::ExtraWord(word.clone()));
+    match (time, more) {
+        (None, _) => extra(&words[0]),
+        (_, [word, ..]) => extra(word),
+        (Some(time), []) => duration(time)
+            .map(|wait| Request::Check { wait })
+            .ok_or_else(|| ArgumentError::NoDuration(time.into())),
     }
 }
 
@@ -94,7 +121,16 @@ mod tests {
         assert_eq!(parsed(&["--help"]), Ok(Request::Help));
         assert_eq!(parsed(&["--status"]), Ok(Request::Status(Format::Table)));
         assert_eq!(parsed(&["--status=json"]), Ok(Request::Status(Format::Json)));
-        assert_eq!(parsed(&["--check"]), Ok(Request::Check));
+        let check = |wait| Ok(Request::Check { wait: Duration::from_secs(wait) });
+        assert_eq!(parsed(&["--check"]), check(0));
+        assert_eq!(parsed(&["--check", "--wait", "30s"]), check(30));
+        assert_eq!(parsed(&["--check", "--wait=2m"]), check(120));
+        for words in
+            [&["--check", "--wait"][..], &["--check", "--wait", "soon"], &["--check", "--wait="]]
+        {
+            assert!(matches!(parsed(words), Err(ArgumentError::NoDuration(_))), "{words:?}");
+        }
+        assert!(parsed(&["--check", "--wait", "1s", "app"]).is_err());
         assert!(parsed(&["--status=xml"]).is_err());
         assert_eq!(parsed(&["--status", "json"]), Err(ArgumentError::ExtraWord("json".into())));
         assert_eq!(parsed(&["--check", "app"]), Err(ArgumentError::ExtraWord("app".into())));

@@ -11,7 +11,10 @@ Usage: berth [--] COMMAND [ARG...]
 
   --status        which slot holds this container, as the servers themselves say
   --status=json   the same for machines
-  --check         the same by exit code: 0 = registered wherever it should be
+  --check         the same by exit code, and in one line on stderr:
+                  0 registered, 1 not registered, 2 no server can tell
+  --check --wait 30s
+                  the same, once it is registered or the time is over
   --help          this text
   --version       the version
 

@@ -15,6 +15,13 @@ use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
 use crate::registers::haproxy::{Client, Endpoint, Overview, Server};
 
+/// Exit codes of `--check`.
+pub const REGISTERED: u8 = 0;
+/// At least one server says no.
+pub const NOT_REGISTERED: u8 = 1;
+/// Not one server could be asked.
+pub const CANNOT_TELL: u8 = 2;
+
 /// Everything that was asked, one entry for each server.
 #[derive(Debug, Default, Serialize)]
 pub struct Status {
@@ -43,9 +50,29 @@ pub struct SlotStatus {
     pub sessions: Option<u64>,
     /// Why nothing can be said.
     pub error: Option<String>,
+    /// Whether it has told what it holds.
+    #[serde(skip)]
+    pub answered: bool,
+}
+
+/// What one server says of this container.
+enum Answer {
+    Registered,
+    Not(String),
+    CannotTell(String),
 }
 
 impl SlotStatus {
+    fn answer(&self) -> Answer {
+        match (&self.error, &self.state) {
+            (Some(error), _) if !self.answered => Answer::CannotTell(error.clone()),
+            (Some(error), _) => Answer::Not(error.clone()),
+            (None, _) if self.in_rotation() => Answer::Registered,
+            (None, Some(state)) => Answer::Not(format!("its slot is in state {state}")),
+            (None, None) => Answer::Not("no slot shows its address".to_owned()),
+        }
+    }
+
     fn in_rotation(&self) -> bool {
         let state = self.state.as_deref().unwrap_or_default();
         state.starts_with("UP") || state == "no check"
@@ -54,7 +81,7 @@ impl SlotStatus {
 
 /// Asks every server that the configuration names.
 pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status {
-    let mut status = Status { registered: true, ..Status::default() };
+    let mut status = Status::default();
     if let Some(haproxy) = &settings.haproxy {
         let haproxy = Arc::new(haproxy.clone());
         let targets = haproxy.servers.iter().cloned();
@@ -62,7 +89,6 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
             .map(|to| (to.to_string(), ask_target(to, Arc::clone(&haproxy), resolver.clone())));
         let all = at_once(asked, |server| vec![broken(server)]).await;
         status.haproxy = all.into_iter().flatten().collect();
-        status.registered &= status.haproxy.iter().all(SlotStatus::in_rotation);
     }
     if let Some(dns) = &settings.dns {
         let slot = status.haproxy.first();
@@ -73,9 +99,9 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
             slot: slot.and_then(|slot| slot.slot.clone()),
         };
         let dns = dns::status(dns.clone(), &identity, resolver.clone()).await;
-        status.registered &= dns.registered;
         status.dns = Some(dns);
     }
+    status.registered = status.verdict().0 == REGISTERED;
     status
 }
 
@@ -154,6 +180,7 @@ async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStat
 async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
     client.ping().await?;
     let Overview { servers, peers } = client.overview(None).await?;
+    status.answered = true;
     let (template, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
     status.backend = Some(Arc::clone(template.backend()));
     status.address = Some(endpoint);
@@ -189,6 +216,43 @@ impl fmt::Display for Status {
 }
 
 impl Status {
+    /// What `--check` leaves with, and the line that says why. One server that cannot tell makes no
+    /// difference while another one can.
+    pub fn verdict(&self) -> (u8, String) {
+        let haproxy = self.haproxy.iter().map(|slot| (slot.server.clone(), slot.answer()));
+        let dns = self.dns.iter().map(|dns| {
+            let server = dns.server.map_or_else(|| "dns".to_owned(), |at| format!("dns {at}"));
+            let answer = match &dns.error {
+                Some(error) => Answer::CannotTell(error.clone()),
+                None if dns.registered => Answer::Registered,
+                None => Answer::Not("its address has no record".to_owned()),
+            };
+            (server, answer)
+        });
+        let (mut yes, mut no, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        for (server, answer) in haproxy.chain(dns) {
+            match answer {
+                Answer::Registered => yes.push(server),
+                Answer::Not(why) => no.push(format!("{server}: {why}")),
+                Answer::CannotTell(why) => silent.push(format!("{server} cannot tell: {why}")),
+            }
+        }
+        let line = |words: &str, parts: &[String]| {
+            let parts: Vec<_> = parts.iter().chain(&silent).map(|part| one_line(part)).collect();
+            if parts.is_empty() {
+                words.to_owned()
+            } else {
+                format!("{words}: {}", parts.join("; "))
+            }
+        };
+        match (yes.is_empty(), no.is_empty(), silent.is_empty()) {
+            (_, false, _) => (NOT_REGISTERED, line("not registered", &no)),
+            (false, true, _) => (REGISTERED, line("registered", &yes)),
+            (true, true, false) => (CANNOT_TELL, line("no server can tell", &[])),
+            (true, true, true) => (REGISTERED, "there is nothing to register with".to_owned()),
+        }
+    }
+
     fn write_haproxy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.haproxy.is_empty() {
             return Ok(());
@@ -235,6 +299,10 @@ fn write_dns(f: &mut fmt::Formatter<'_>, dns: &DnsStatus) -> fmt::Result {
     }
 }
 
+fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join(" ")
+}
+
 /// Columns as wide as their widest cell, two spaces apart.
 fn write_table<const N: usize>(f: &mut fmt::Formatter<'_>, rows: &[[String; N]]) -> fmt::Result {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -264,5 +332,48 @@ mod tests {
         let good: Vec<_> = all.iter().map(SlotStatus::in_rotation).collect();
         assert_eq!(good, [true, false, true]);
         assert!(all[1].error.is_some());
+        assert_eq!(verdict(all.into_iter().skip(1).take(1).collect(), None).0, CANNOT_TELL);
+    }
+
+    fn slot(state: Option<&str>, error: Option<&str>) -> SlotStatus {
+        let (state, error) = (state.map(str::to_owned), error.map(str::to_owned));
+        SlotStatus { server: "lb".to_owned(), state, error, ..SlotStatus::default() }
+    }
+
+    fn verdict(haproxy: Vec<SlotStatus>, dns: Option<DnsStatus>) -> (u8, String) {
+        Status { haproxy, dns, registered: false }.verdict()
+    }
+
+    #[test]
+    fn a_server_that_cannot_tell_decides_only_when_no_other_can() {
+        let (up, down) = (slot(Some("UP 1/3"), None), slot(Some("DOWN"), None));
+        let (none, away) = (slot(None, None), slot(None, Some("connection refused")));
+        let unfit = SlotStatus { answered: true, ..slot(None, Some("no backend fits")) };
+        let records = |registered| DnsStatus { registered, ..DnsStatus::default() };
+        let silent = DnsStatus { error: Some("timed out".to_owned()), ..DnsStatus::default() };
+        for (haproxy, dns, code) in [
+            (vec![&up], None, 0),
+            (vec![&up, &away], None, 0),
+            (vec![&up], Some(silent), 0),
+            (vec![&away], Some(records(true)), 0),
+            (vec![&up, &down], None, 1),
+            (vec![&none], None, 1),
+            (vec![&unfit], None, 1),
+            (vec![&away, &down], None, 1),
+            (vec![&up], Some(records(false)), 1),
+            (vec![&away], None, 2),
+            (vec![&away, &away], None, 2),
+            (vec![], None, 0),
+        ] {
+            let words = format!("{haproxy:?}");
+            let (found, line) = verdict(haproxy.into_iter().map(clone).collect(), dns);
+            assert_eq!(found, code, "{words}: {line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+
+    fn clone(slot: &SlotStatus) -> SlotStatus {
+        let answered = slot.answered;
+        SlotStatus { answered, ..self::slot(slot.state.as_deref(), slot.error.as_deref()) }
     }
 }

@@ -6,9 +6,10 @@ use super::env::Env;
 use super::variables::{self as vars, Group};
 use super::{dns, haproxy, value};
 use crate::container::Settings;
-use crate::container::readiness::ReadyCheck;
+use crate::container::readiness::{Get, ReadyCheck};
 use crate::container::settings::Readiness;
 use crate::init;
+use crate::net::target::Target;
 
 const PORT: &str = "a port from 1 to 65535";
 const CHECK: &str = "tcp, tcp:PORT, http:/path, http:PORT/path, http://HOST/path, cmd:COMMAND, notify \
@@ -20,16 +21,27 @@ pub(super) fn container(env: &mut Env) -> Settings {
     let addr = env.parsed(&vars::APP_ADDR, "an IP address that HAProxy can reach", value::unicast);
     let port = env.parsed(&vars::APP_PORT, PORT, value::port);
     let drain_timeout = env.duration(&vars::DRAIN_TIMEOUT, Duration::ZERO);
-    let shared = haproxy::Shared { service_name: service_name.clone(), drain_timeout, addr, port };
-    Settings {
-        init: init(env),
-        addr,
-        port,
-        readiness: readiness(env),
-        drain_timeout,
-        haproxy: haproxy::settings(env, shared),
-        dns: dns::settings(env, service_name.as_deref()),
+    let readiness = readiness(env);
+    let tries_port = match &readiness.check {
+        ReadyCheck::Tcp(port) | ReadyCheck::Http(Get { port, .. }) => port.is_none(),
+        ReadyCheck::Cmd(_) | ReadyCheck::Notify | ReadyCheck::None => false,
+    };
+    let told =
+        env.counts(Group::Haproxy) || env.is_set(&vars::APP_PORT) || env.is_set(&vars::READY_PORT);
+    if tries_port && env.counts(Group::Dns) && !told {
+        env.problem(
+            &vars::APP_PORT,
+            "is not set, expected the port that READY_CHECK tries: without HAProxy nobody tells it",
+        );
     }
+    let shared = haproxy::Shared { service_name: service_name.clone(), drain_timeout, addr, port };
+    let haproxy = haproxy::settings(env, shared);
+    let dns = dns::settings(env, service_name.as_deref());
+    let servers = haproxy.as_ref().map(|haproxy| &haproxy.servers);
+    let servers = servers.or(dns.as_ref().map(|dns| &dns.servers));
+    let facing = servers.and_then(|servers| servers.iter().find_map(Target::address));
+    let readiness = Readiness { facing, ..readiness };
+    Settings { init: init(env), addr, port, readiness, drain_timeout, haproxy, dns }
 }
 
 fn readiness(env: &mut Env) -> Readiness {
@@ -37,6 +49,7 @@ fn readiness(env: &mut Env) -> Readiness {
     let parse = |text: &str| text.parse().ok();
     Readiness {
         told_address: env.counts(Group::Haproxy),
+        facing: None,
         check: env.value(&vars::READY_CHECK, CHECK, parse, ReadyCheck::Tcp(None)),
         port: env.parsed(&vars::READY_PORT, PORT, value::port),
         interval: env.duration(&vars::READY_INTERVAL, SECOND / 10),

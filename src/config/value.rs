@@ -13,7 +13,7 @@ pub(super) const COUNT: &str = "a whole number from 1 to 100000";
 pub(super) const PROXY_NAME: &str = "letters, digits, '-', '_', '.' and ':'";
 
 /// `250ms`, `5s`, `2m`, `1h`, or a plain number of seconds.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u32 = number(digits)?;
     let unit = match &text[digits.len()..] {

@@ -24,7 +24,7 @@ use crate::registers::Identity;
 
 pub use check::{Get, ReadyCheck};
 pub use notify::NotifySocket;
-use place::Place;
+use place::{Place, Teller};
 
 /// A command that the loop is to run for a check; it owns every child process.
 #[derive(Debug)]
@@ -165,8 +165,13 @@ impl Prober {
             ReadyCheck::Tcp(port) | ReadyCheck::Http(Get { port, .. }) => *port,
             ReadyCheck::Cmd(_) | ReadyCheck::Notify | ReadyCheck::None => None,
         };
-        let waits = self.settings.told_address && self.started.elapsed() < PATIENCE;
-        place::of(&self.identity.borrow(), port.or(self.settings.port), waits)
+        let teller = match (self.settings.told_address, self.started.elapsed() < PATIENCE) {
+            (true, true) => Teller::Soon,
+            (true, false) => Teller::Late,
+            (false, _) => Teller::Nobody,
+        };
+        let port = port.or(self.settings.port);
+        place::of(&self.identity.borrow(), port, teller, self.settings.facing)
     }
 
     async fn probe(&self, place: Place) -> Result<(), Failure> {

@@ -39,6 +39,8 @@ impl Settings {
 pub struct Readiness {
     /// Whether HAProxy will tell the address that the app is served on.
     pub told_address: bool,
+    /// A server that the container's own address faces, until somebody tells that.
+    pub facing: Option<IpAddr>,
     /// What is checked.
     pub check: ReadyCheck,
     /// Port to check; `None` = the one that the app is served on.

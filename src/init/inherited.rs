@@ -35,6 +35,11 @@ impl Inherited {
         Self { mask, child_ignored, pipe_ignored, descriptors: sys::open_descriptors() }
     }
 
+    /// Lets signals act again as they did, for what is no init and may be interrupted.
+    pub fn let_signals_act(&self) {
+        sys::set_mask(self.mask);
+    }
+
     /// Closes Berth's copies of the inherited descriptors, once the app has its own, so that their
     /// other ends see the app close them.
     pub(crate) fn close_descriptors(&mut self) {

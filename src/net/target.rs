@@ -51,6 +51,14 @@ impl Target {
         host_name(host).then(|| Self::Name { name: host.to_owned(), port })
     }
 
+    /// The address, where one is given.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Ip { addr, .. } => Some(*addr),
+            Self::Name { .. } | Self::Unix(_) => None,
+        }
+    }
+
     /// No one server has an address of many.
     fn ip(addr: IpAddr, port: u16) -> Option<Self> {
         let addr = addr.to_canonical();

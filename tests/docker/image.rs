@@ -1,4 +1,4 @@
-//! The image and how it is run: health check, no rights, another init, compose.
+//! The image and how it is run: the check, no rights, another init, compose.
 
 use std::process::Command;
 
@@ -7,24 +7,24 @@ use crate::support::docker::{Site, docker, haproxy_config};
 use crate::support::eventually;
 use crate::support::images::{agent_image, image};
 
-on_each_haproxy!(the_health_check_follows_what_haproxy_says);
+on_each_haproxy!(the_check_follows_what_haproxy_says_and_the_image_has_no_health_check);
 
-fn the_health_check_follows_what_haproxy_says(version: &str) {
+fn the_check_follows_what_haproxy_says_and_the_image_has_no_health_check(version: &str) {
     let Some(site) = Site::start() else { return };
     let network = site.network("front");
     let haproxy = site.haproxy(version, &network);
-    let often = ["--health-interval", "300ms", "--health-retries", "1"];
-    let app = site.app("one", &network).option(&often).start();
-    let test = app.inspect("{{json .Config.Healthcheck.Test}}");
-    assert_eq!(test, r#"["CMD","/berth","--check"]"#);
-    eventually("healthy", || app.health() == "healthy");
+    let app = site.app("one", &network).start();
+    assert_eq!(app.inspect("{{json .Config.Healthcheck}}"), "null");
+    assert!(app.exec(&["/berth", "--check", "--wait", "20s"]).is_ok());
     let slot = haproxy.serves(&app.at(&network));
     haproxy.command(&format!("set server webapp/{slot} state maint"));
-    eventually("unhealthy", || app.health() == "unhealthy");
+    eventually("not registered", || !app.check());
     haproxy.command(&format!("set server webapp/{slot} state ready"));
-    eventually("healthy again", || app.health() == "healthy");
+    eventually("registered again", || app.check());
     haproxy.container.docker(&["kill"]);
-    eventually("unhealthy without HAProxy", || app.health() == "unhealthy");
+    eventually("nobody can tell", || {
+        app.exec(&["/berth", "--check"]).is_err_and(|said| said.contains("no server can tell"))
+    });
     assert!(app.is_running());
 }
 

@@ -25,6 +25,7 @@ pub struct Container {
 
 /// The DNS part of an environment.
 pub fn config(vars: &[(&str, &str)]) -> DnsConfig {
+    let vars = [&[("READY_CHECK", "none")], vars].concat();
     let vars = vars.iter().map(|(name, value)| (name.into(), value.into()));
     Config::from_vars(vars).unwrap().container.dns.unwrap()
 }

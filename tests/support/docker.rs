@@ -283,7 +283,7 @@ impl Container {
         try_docker(&[&["exec", &self.name], command].concat())
     }
 
-    /// What its HEALTHCHECK would find now.
+    /// Whether `--check` finds it registered.
     pub fn check(&self) -> bool {
         self.exec(&["/berth", "--check"]).is_ok()
     }
@@ -317,11 +317,6 @@ impl Container {
     pub fn exit_code(&self) -> i32 {
         assert!(!self.is_running());
         self.inspect("{{.State.ExitCode}}").parse().unwrap()
-    }
-
-    /// What Docker's HEALTHCHECK says.
-    pub fn health(&self) -> String {
-        self.inspect("{{.State.Health.Status}}")
     }
 
     /// `docker stop`; the exit code.

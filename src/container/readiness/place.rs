@@ -22,21 +22,39 @@ pub(super) enum Place {
     At(SocketAddr),
 }
 
-/// Where the app on `port`, or else on the port that it is served on, is to be reached. While `waits`
-/// is true somebody will tell the address; without it the one that faces the world is taken.
-pub(super) fn of(identity: &Identity, port: Option<u16>, waits: bool) -> Place {
+/// Who may tell the address of the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Teller {
+    /// HAProxy, at any moment.
+    Soon,
+    /// HAProxy, but it has not done so for long.
+    Late,
+    /// Nobody.
+    Nobody,
+}
+
+/// Where the app on `port`, or else on the port that it is served on, is to be reached. Until the address
+/// is told, it is the one that faces `server`; without that, the one that faces the world.
+///
+/// Not loopback, as long as HAProxy may tell another: what listens there only would count as ready.
+pub(super) fn of(
+    identity: &Identity,
+    port: Option<u16>,
+    teller: Teller,
+    server: Option<IpAddr>,
+) -> Place {
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let Some(port) = port.or(identity.port) else { return Place::NoPort };
-    let addr = match identity.addr {
-        Some(addr) if is_own(addr) => addr,
+    let world = || WORLD.into_iter().find_map(source);
+    let addr = match (identity.addr, teller) {
+        (Some(addr), _) if is_own(addr) => Some(addr),
         // Somebody in front of us passes connections on (published ports).
-        Some(addr) => source(addr).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        None if waits => return Place::NoAddress,
-        None => {
-            let facing = WORLD.into_iter().find_map(source);
-            facing.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-        }
+        (Some(addr), _) => source(addr).or(Some(LOOPBACK)),
+        (None, Teller::Soon) => server.and_then(source),
+        (None, Teller::Late) => server.and_then(source).or_else(world),
+        (None, Teller::Nobody) => server.and_then(source).or_else(world).or(Some(LOOPBACK)),
     };
-    Place::At(SocketAddr::new(addr, port))
+    addr.map_or(Place::NoAddress, |addr| Place::At(SocketAddr::new(addr, port)))
 }
 
 fn is_own(addr: IpAddr) -> bool {
@@ -63,14 +81,20 @@ mod tests {
         let own = IpAddr::from([127, 0, 0, 9]);
         let identity = |addr, port| Identity { addr, port, slot: None };
         let at = |addr, port| Place::At(SocketAddr::new(addr, port));
-        assert_eq!(of(&identity(Some(own), Some(80)), None, true), at(own, 80));
-        assert_eq!(of(&identity(Some(own), Some(80)), Some(81), true), at(own, 81));
-        assert_eq!(of(&identity(Some(own), None), Some(81), true), at(own, 81));
-        assert_eq!(of(&identity(Some(own), None), None, false), Place::NoPort);
-        assert_eq!(of(&identity(None, Some(80)), None, true), Place::NoAddress);
-        let Place::At(somewhere) = of(&identity(None, Some(80)), None, false) else { panic!() };
+        assert_eq!(of(&identity(Some(own), Some(80)), None, Teller::Soon, None), at(own, 80));
+        assert_eq!(of(&identity(Some(own), Some(80)), Some(81), Teller::Soon, None), at(own, 81));
+        assert_eq!(of(&identity(Some(own), None), Some(81), Teller::Soon, None), at(own, 81));
+        assert_eq!(of(&identity(Some(own), None), None, Teller::Nobody, None), Place::NoPort);
+        assert_eq!(of(&identity(None, Some(80)), None, Teller::Soon, None), Place::NoAddress);
+        assert_eq!(
+            of(&identity(None, Some(80)), None, Teller::Nobody, Some(own)),
+            at([127, 0, 0, 1].into(), 80)
+        );
+        let Place::At(somewhere) = of(&identity(None, Some(80)), None, Teller::Nobody, None) else {
+            panic!()
+        };
         assert!(is_own(somewhere.ip()));
-        let elsewhere = of(&identity(Some(WORLD[0]), Some(80)), None, true);
+        let elsewhere = of(&identity(Some(WORLD[0]), Some(80)), None, Teller::Soon, None);
         let Place::At(near) = elsewhere else { panic!() };
         assert!(near.ip() != WORLD[0] && is_own(near.ip()));
     }

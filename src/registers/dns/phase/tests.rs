@@ -21,7 +21,12 @@ struct Container {
 
 impl Container {
     fn new(more: &[(&str, &str)]) -> Self {
-        let vars = [("DNS_SERVER", "127.0.0.1"), ("DNS_ZONE", "test"), ("DNS_NAME", "web")];
+        let vars = [
+            ("DNS_SERVER", "127.0.0.1"),
+            ("DNS_ZONE", "test"),
+            ("DNS_NAME", "web"),
+            ("READY_CHECK", "none"),
+        ];
         let vars = vars.iter().chain(more).map(|(name, value)| (name.into(), value.into()));
         let rules = Config::from_vars(vars).unwrap().container.dns.unwrap();
         let me = Claim {
