@@ -1,6 +1,5 @@
 //! The environment, as values that are asked for by variable and problems that add up.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -39,13 +38,13 @@ impl Env {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let mut ours = BTreeMap::new();
+        let mut ours = Vec::new();
         for (name, value) in given {
             let Ok(name) = name.into_string() else { continue };
             let variable = VARIABLES.iter().find(|variable| variable.name == name);
             match (variable, value.to_str().map(str::trim)) {
                 (_, Some("")) => {}
-                (Some(_), Some(text)) => drop(ours.insert(name, text.to_owned())),
+                (Some(_), Some(text)) => ours.push((name, text.to_owned())),
                 (Some(variable), None) => {
                     env.problem(variable, "is not valid UTF-8, expected text");
                 }
@@ -54,18 +53,17 @@ impl Env {
             }
         }
         for variable in VARIABLES {
-            if let Some(text) =
-                ours.get(variable.name).filter(|text| of_a_service(variable.name, text))
-            {
+            let is_its = |name: &str, text: &str| name == variable.name && of_a_service(name, text);
+            if let Some((_, text)) = ours.iter().rfind(|(name, text)| is_its(name, text)) {
                 env.warnings.push(format!(
                     "{} is '{}', as Kubernetes and Docker set it for a service of that name; it does \
                      not count",
                     variable.name,
                     shown(text)
                 ));
-                ours.remove(variable.name);
             }
         }
+        ours.retain(|(name, text)| !of_a_service(name, text));
         match envy::from_iter(ours) {
             Ok(raw) => env.raw = raw,
             Err(error) => env.warnings.push(format!("the environment cannot be read: {error}")),
@@ -75,7 +73,7 @@ impl Env {
 
     /// Whether a variable has a value, be it a wrong one.
     pub(super) fn is_set(&self, variable: &Variable) -> bool {
-        (variable.value)(&self.raw).is_some()
+        self.raw.value(variable).is_some()
     }
 
     /// Whether what variables of this group say is done at all.
@@ -92,12 +90,12 @@ impl Env {
 
     /// A variable as text, without the blanks around it.
     pub(super) fn text(&self, variable: &Variable) -> Option<String> {
-        (variable.value)(&self.raw).map(str::to_owned)
+        self.raw.value(variable).map(str::to_owned)
     }
 
     /// A variable as a path; it need not exist yet.
     pub(super) fn path(&self, variable: &Variable) -> Option<PathBuf> {
-        (variable.value)(&self.raw).map(PathBuf::from)
+        self.raw.value(variable).map(PathBuf::from)
     }
 
     /// A variable, or else its default, parsed by `parse`; what is wrong is noted with what was
@@ -108,16 +106,25 @@ impl Env {
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        let mut parsed = None;
+        self.try_each(variable, &mut |text| {
+            parsed = parse(text);
+            if parsed.is_some() { Ok(()) } else { Err(wrong(text, expected)) }
+        });
+        parsed
+    }
+
+    /// Gives a variable's value to `take`, and else its default; what is wrong with the value is noted. One
+    /// function for all types, for the binary's sake.
+    fn try_each(&mut self, variable: &Variable, take: &mut dyn FnMut(&str) -> Result<(), String>) {
         if let Some(text) = self.text(variable) {
-            let parsed = parse(&text);
-            if parsed.is_some() {
-                return parsed;
+            match take(&text) {
+                Ok(()) => return,
+                Err(complaint) => self.problem(variable, &complaint),
             }
-            self.problem(variable, &format!("is '{}', expected {expected}", shown(&text)));
         }
-        match variable.default {
-            Unset::Value(text) => parse(text),
-            Unset::Words(_) => None,
+        if let Unset::Value(text) = variable.default {
+            let _ = take(text);
         }
     }
 
@@ -172,13 +179,12 @@ impl Env {
         &mut self,
         variable: &Variable,
     ) -> T {
-        let default = match variable.default {
-            Unset::Value(text) => Some(text.to_owned()),
-            Unset::Words(_) => None,
-        };
-        let parsed = self.text(variable).or(default).map(|text| text.parse::<T>());
-        let parsed = parsed.transpose().map_err(|error| format!("is wrong: {error}"));
-        self.check(variable, parsed).flatten().unwrap_or_default()
+        let mut parsed = T::default();
+        self.try_each(variable, &mut |text| {
+            parsed = text.parse().map_err(|error| format!("is wrong: {error}"))?;
+            Ok(())
+        });
+        parsed
     }
 
     /// A value that was parsed elsewhere; an error is a complaint that follows the name.
@@ -246,6 +252,11 @@ impl Env {
             .extend(self.strangers.iter().filter_map(|name| near::note(name, &SHARED, !plain)));
         Ok(self.warnings)
     }
+}
+
+#[inline(never)]
+fn wrong(text: &str, expected: &str) -> String {
+    format!("is '{}', expected {expected}", shown(text))
 }
 
 /// A value as it can stand in a message: short, and without what would end a line or steer a

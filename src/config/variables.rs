@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 /// One environment variable.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,7 @@ pub struct Variable {
     pub default: Unset,
     /// What it means, in one line.
     pub meaning: &'static str,
-    pub(super) value: fn(&Raw) -> Option<&str>,
+    id: Id,
 }
 
 /// What a variable is about, in the order in which people meet them.
@@ -67,10 +68,12 @@ impl fmt::Display for Unset {
 
 macro_rules! variables {
     ($($group:ident { $($field:ident $NAME:ident $default:expr, $meaning:literal;)* })*) => {
-        /// What the environment holds under the names below.
-        #[derive(Debug, Default, Deserialize)]
-        pub(super) struct Raw {
-            $($($field: Option<String>,)*)*
+        /// The names below, as they come out of the environment.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(field_identifier)]
+        #[allow(non_camel_case_types, reason = "serde takes the names from here")]
+        enum Id {
+            $($($field,)*)*
         }
 
         $($(
@@ -80,13 +83,47 @@ macro_rules! variables {
                 group: Group::$group,
                 default: $default,
                 meaning: $meaning,
-                value: |raw| raw.$field.as_deref(),
+                id: Id::$field,
             };
         )*)*
 
         /// Every variable that Berth reads.
         pub const VARIABLES: &[Variable] = &[$($($NAME,)*)*];
     };
+}
+
+/// What the environment holds under the names below. Not a struct of as many fields, whose derived
+/// parser would be 39 kB.
+#[derive(Debug, Default)]
+pub(super) struct Raw(Vec<(Id, String)>);
+
+impl Raw {
+    /// The value of a variable that is set.
+    pub(super) fn value(&self, variable: &Variable) -> Option<&str> {
+        let (_, value) = self.0.iter().rfind(|(id, _)| *id == variable.id)?;
+        Some(value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Raw {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("variables by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut given: A) -> Result<Self, A::Error> {
+        while let Some(entry) = given.next_entry()? {
+            self.0.push(entry);
+        }
+        Ok(self)
+    }
 }
 
 use Unset::{Value, Words};
