@@ -14,6 +14,7 @@ use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
 use crate::registers::haproxy::{Client, Endpoint, Overview, Server};
+use crate::task;
 
 /// Exit codes of `--check`.
 pub const REGISTERED: u8 = 0;
@@ -111,7 +112,7 @@ async fn at_once<K, T: Send + 'static>(
     futures: impl Iterator<Item = (K, impl Future<Output = T> + Send + 'static)>,
     broken: impl Fn(K) -> T,
 ) -> Vec<T> {
-    let tasks: Vec<_> = futures.map(|(name, future)| (name, tokio::spawn(future))).collect();
+    let tasks: Vec<_> = futures.map(|(name, future)| (name, task::outcome(future))).collect();
     let mut done = Vec::with_capacity(tasks.len());
     for (name, task) in tasks {
         done.push(task.await.unwrap_or_else(|_| broken(name)));

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use crate::container::readiness::{self, ProbeRequest, ReadyCheck};
 use crate::container::settings::Readiness;
 use crate::registers::Identity;
+use crate::task;
 
 /// A check is begun anew this often, before it complains: that an app on its way out is not ready is no
 /// news.
@@ -46,7 +47,7 @@ impl Look {
     pub(super) fn start(&mut self) {
         let (settings, identity) = (self.readiness.clone(), self.identity.clone());
         let (probes, serves) = (self.probes.clone(), self.serves.clone());
-        let task = tokio::spawn(async move {
+        let task = task::spawn(async move {
             loop {
                 let (found, mut ready) = watch::channel(false);
                 let check = readiness::run(

@@ -25,6 +25,7 @@ use super::wire::server::{self, Server};
 use super::wire::stat::{ServerStat, StatTable};
 use super::wire::{TableError, excerpt};
 use crate::net::connect;
+use crate::task;
 
 pub use sweep::Swept;
 
@@ -229,7 +230,7 @@ impl Client {
         let (mut stream, local) = self.connect(deadline).await?;
         let (line, want) = (line(commands), commands.len());
         let talk = async move { timeout(LINGER, talk(&mut *stream, line, want)).await };
-        match timeout_at(deadline, tokio::spawn(talk)).await {
+        match timeout_at(deadline, task::outcome(talk)).await {
             Ok(Ok(Ok(replies))) => Ok(Exchange { replies: self.heard(replies)?, local }),
             Ok(Ok(Err(_))) | Err(_) => Err(ClientError::TimedOut(EXCHANGE_TIMEOUT)),
             Ok(Err(_)) => Err(ClientError::Cut { got: 0, want }),

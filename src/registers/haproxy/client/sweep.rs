@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Client, ClientError, EXCHANGE_TIMEOUT, LINGER, MAX_ANSWER, Peers, Stream, line, talk};
 use crate::registers::haproxy::wire::server;
 use crate::registers::haproxy::{Command, Process, Server};
+use crate::task;
 
 /// What one sweep did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl Client {
         let deadline = Instant::now() + EXCHANGE_TIMEOUT;
         let (mut stream, local) = self.connect(deadline).await?;
         let talk = async move { timeout(LINGER, both(&mut *stream, choose)).await };
-        match timeout_at(deadline, tokio::spawn(talk)).await {
+        match timeout_at(deadline, task::outcome(talk)).await {
             Ok(Ok(Ok(done))) => {
                 let (process, changed) = done?;
                 Ok(Swept { peers: Peers { process, local }, changed })
