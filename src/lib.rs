@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod few;
 pub mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -1,10 +1,10 @@
 //! The life of a container as a state machine: events in, actions out. It never reads a clock,
 //! sends a signal or talks to a server.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::few::Few;
 use crate::registers::{Desired, Report, Standing, Want};
 
 /// Releasing may take this long on top of `DRAIN_TIMEOUT`.
@@ -96,7 +96,7 @@ pub struct Lifecycle<S> {
     ready: bool,
     /// When waiting for the release ends, once it has begun.
     release_until: Option<Instant>,
-    standings: BTreeMap<Arc<str>, (u64, Standing)>,
+    standings: Few<Arc<str>, (u64, Standing)>,
 }
 
 impl<S: Copy> Lifecycle<S> {
@@ -109,7 +109,7 @@ impl<S: Copy> Lifecycle<S> {
             want,
             ready: false,
             release_until: None,
-            standings: BTreeMap::new(),
+            standings: Few::default(),
         }
     }
 

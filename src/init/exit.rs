@@ -1,9 +1,9 @@
 //! How the app ended, and the exit code that Berth makes of it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::few::Few;
 use crate::init::signal::Signal;
 
 /// EX_USAGE of sysexits.h: wrong arguments or configuration.
@@ -45,7 +45,7 @@ impl fmt::Display for Ended {
 
 /// Exit codes that leave as others: `143:0,130:0`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ExitRemap(BTreeMap<u8, u8>);
+pub struct ExitRemap(Few<u8, u8>);
 
 impl ExitRemap {
     /// The code to leave with for the app's `code`.
@@ -63,7 +63,7 @@ impl FromStr for ExitRemap {
     type Err = InvalidExitRemap;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut codes = BTreeMap::new();
+        let mut codes = Few::default();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let invalid = || InvalidExitRemap(pair.to_owned());
             let (from, to) = pair.split_once(':').ok_or_else(invalid)?;

@@ -1,9 +1,9 @@
 //! Signals by name and number, sets of them, and rewriting: values only, no system calls.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::few::Few;
 use crate::init::Pid;
 
 /// A signal: 1 to 64. `RTMIN` is 34 as for Docker and glibc, whatever the C library says.
@@ -155,7 +155,7 @@ impl Received {
 
 /// Signals that reach the app as others: `TERM:QUIT,HUP:USR1`; to 0 = not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SignalRewrite(BTreeMap<Signal, Option<Signal>>);
+pub struct SignalRewrite(Few<Signal, Option<Signal>>);
 
 impl SignalRewrite {
     /// What the app is to get for `signal`.
@@ -218,7 +218,7 @@ impl FromStr for SignalRewrite {
     type Err = InvalidSignals;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut signals = BTreeMap::new();
+        let mut signals = Few::default();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let invalid = || InvalidSignals::Pair(pair.to_owned());
             let (from, to) = pair.split_once(':').ok_or_else(invalid)?;

@@ -3,7 +3,6 @@
 //! A name stands for all its addresses. It is looked up again at a slow interval, and soon when
 //! none of its addresses answers, so that a replaced load balancer is found.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::few::Few;
 use crate::net::backoff::{Backoff, jitter};
 use crate::net::random;
 use crate::net::resolve::{ResolveError, Resolver};
@@ -52,7 +52,7 @@ struct Name {
     settings: Arc<Settings>,
     channels: Channels,
     resolver: Resolver,
-    members: BTreeMap<IpAddr, Member>,
+    members: Few<IpAddr, Member>,
     /// Where the members report, on its way to the life cycle.
     inbox: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     backoff: Backoff,
@@ -86,7 +86,7 @@ impl Name {
             settings,
             channels,
             resolver,
-            members: BTreeMap::new(),
+            members: Few::default(),
             inbox: mpsc::unbounded_channel(),
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             complained: false,
@@ -165,7 +165,7 @@ impl Name {
         }
         let found = self.one_family(found);
         for addr in &found {
-            if !self.members.contains_key(addr) {
+            if self.members.get(addr).is_none() {
                 let member = self.member(*addr);
                 self.members.insert(*addr, member);
             }

@@ -20,10 +20,10 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::few::Few;
 use crate::registers::Desired;
 use crate::registers::haproxy::{Checks, Process, Server, ServerStat};
 use memory::Passing;
@@ -103,15 +103,15 @@ pub fn is_held(slot: &Server, line: &ServerStat) -> bool {
 
 /// The port that the template gives to its slots, as its empty slots show it, else most of all.
 pub fn template_port<'a>(slots: impl Iterator<Item = &'a Server>) -> Option<u16> {
-    let mut counts = BTreeMap::<u16, (bool, usize)>::new();
+    let mut counts = Few::<u16, (bool, usize)>::default();
     for slot in slots {
         if let Some(port) = slot.port {
-            let entry = counts.entry(port).or_default();
+            let entry = counts.or_insert(port, (false, 0));
             entry.0 |= slot.admin.in_maint() && slot.weight > 0;
             entry.1 += 1;
         }
     }
-    counts.into_iter().max_by_key(|(_, seen)| *seen).map(|(port, _)| port)
+    counts.iter().max_by_key(|(_, seen)| **seen).map(|(port, _)| *port)
 }
 
 /// The slots that show my address. Those of other backends count only when the configuration has

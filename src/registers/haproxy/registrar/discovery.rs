@@ -1,6 +1,5 @@
 //! What a container finds out by itself: its backend, its port, its address.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -98,42 +97,52 @@ pub(super) fn find_template(servers: &[Server], settings: &Settings) -> Result<T
     if found.iter().any(|backend| begins(&backend)) {
         found.retain(|backend| begins(&backend));
     }
-    match &*Vec::from_iter(&found) {
+    match &found[..] {
         [] => Err(Unfit::NoBackend {
             prefix: prefix.clone(),
             found: what_looks_like_slots(servers, prefix),
         }),
         [backend] => Ok(of(backend)),
-        _ => Err(Unfit::SeveralBackends { found: found.into_iter().collect() }),
+        _ => Err(Unfit::SeveralBackends { found }),
     }
 }
 
 /// The backends with servers called by the prefix and a number: all, or those that the configuration
 /// has disabled, as a template has.
-fn backends(servers: &[Server], prefix: &str, disabled: bool) -> BTreeSet<Arc<str>> {
-    servers
+fn backends(servers: &[Server], prefix: &str, disabled: bool) -> Vec<Arc<str>> {
+    let mut slots = servers
         .iter()
         .filter(|server| server.slot_number(prefix).is_some())
         .filter(|server| !disabled || server.admin.configured_disabled())
-        .map(|server| Arc::clone(&server.backend))
-        .collect()
+        .map(|server| Arc::clone(&server.backend));
+    sorted(&mut slots)
+}
+
+/// In order and each once.
+fn sorted(names: &mut dyn Iterator<Item = Arc<str>>) -> Vec<Arc<str>> {
+    let mut sorted = Vec::new();
+    for name in names {
+        if let Err(at) = sorted.binary_search(&name) {
+            sorted.insert(at, name);
+        }
+    }
+    sorted
 }
 
 /// What a message says was found: the backends with slots of our prefix, else those with slots of
 /// another, each with its prefix.
 fn what_looks_like_slots(servers: &[Server], prefix: &str) -> Vec<Arc<str>> {
-    let ours = backends(servers, prefix, false);
-    if !ours.is_empty() {
-        return ours.into_iter().take(NAMED).collect();
-    }
-    let disabled = servers.iter().filter(|server| server.admin.configured_disabled());
-    let named: BTreeSet<_> = disabled
-        .filter_map(|server| {
+    let mut found = backends(servers, prefix, false);
+    if found.is_empty() {
+        let disabled = servers.iter().filter(|server| server.admin.configured_disabled());
+        let mut named = disabled.filter_map(|server| {
             let name = server.name.trim_end_matches(|c: char| c.is_ascii_digit());
-            (name != &*server.name).then(|| format!("{} ({name}1, …)", server.backend))
-        })
-        .collect();
-    named.into_iter().take(NAMED).map(Arc::from).collect()
+            (name != &*server.name).then(|| format!("{} ({name}1, …)", server.backend).into())
+        });
+        found = sorted(&mut named);
+    }
+    found.truncate(NAMED);
+    found
 }
 
 /// This container's backend, and the endpoint that it advertises, at the HAProxy that showed

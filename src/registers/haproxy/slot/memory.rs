@@ -1,13 +1,13 @@
 //! What a registrar remembers between reads. All of it may be lost at any time: it saves moves and
 //! tells an operator's doing from our own, and nothing depends on it being there.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::placeholder::Placeholders;
 use super::{SETTLING, Step, Template, View};
+use crate::few::Few;
 use crate::registers::haproxy::{Checks, Server};
 
 /// Memory of one container at one HAProxy.
@@ -29,7 +29,7 @@ pub struct Memory {
     attempts: u8,
     placeholders: Placeholders,
     /// What should not last, and since when it is seen.
-    passing: BTreeMap<Arc<str>, (SocketAddr, Passing, Duration)>,
+    passing: Few<Arc<str>, (SocketAddr, Passing, Duration)>,
 }
 
 /// What should not last in a slot.
@@ -59,7 +59,7 @@ impl Memory {
             nowhere.then_some(mine),
             view.read_at,
         );
-        let mut passing = BTreeMap::new();
+        let mut passing = Few::default();
         for slot in slots {
             let (Some(endpoint), Some(what)) = (slot.shows(), self.passing(slot)) else { continue };
             if endpoint != mine {

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::SETTLING;
+use crate::few::Few;
 use crate::registers::haproxy::{AdminState, Checks, Server};
 
 /// So many slots may show one endpoint for a moment and not be empty: when an agent gives back
@@ -21,12 +22,12 @@ const ROUNDING: Duration = Duration::from_secs(1);
 /// The endpoints that several slots show, and what else HAProxy says of empty slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Placeholders {
-    shared: BTreeMap<SocketAddr, Shared>,
+    shared: Few<SocketAddr, Shared>,
     /// What the template gives to its slots: several untouched ones have shown it.
     given: Option<SocketAddr>,
     /// Endpoints that one untouched slot shows, and since when: for a moment a slot looks so too while
     /// its agent puts it into rotation.
-    alone: BTreeMap<SocketAddr, Duration>,
+    alone: Few<SocketAddr, Duration>,
     /// For how long HAProxy had been running at the last read, and when that was.
     uptime: Option<Duration>,
     read_at: Duration,

@@ -1,8 +1,8 @@
 //! Which servers of a backend are the slots of its template.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::few::Few;
 use crate::registers::haproxy::Server;
 
 /// The slots of a backend whose names are a prefix and a number.
@@ -22,10 +22,10 @@ impl Template {
     /// where some of the slots begin with 0 or 1, others that begin with 10, 11, 20, 21, … are those
     /// of a longer prefix.
     pub fn of(servers: &[Server], backend: &Arc<str>, prefix: &str) -> Self {
-        let mut runs = BTreeMap::<i64, u32>::new();
+        let mut runs = Few::<i64, u32>::default();
         for server in servers.iter().filter(|server| server.backend == *backend) {
             if let Some(number) = server.slot_number(prefix) {
-                let first = runs.entry(ahead(number, server)).or_insert(number);
+                let first = runs.or_insert(ahead(number, server), number);
                 *first = number.min(*first);
             }
         }
