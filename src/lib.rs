@@ -17,3 +17,4 @@ pub mod log;
 pub mod net;
 pub mod registers;
 pub mod task;
+mod time;
