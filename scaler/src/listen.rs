@@ -28,7 +28,9 @@ const HEAD: Duration = Duration::from_secs(10);
 const WHOLE: Duration = Duration::from_secs(60);
 
 /// Binds now, so that a port that is taken is an error at once; then serves until it is dropped.
+/// `what` it is for is told in the log.
 pub async fn bind(
+    what: &'static str,
     listen: SocketAddr,
     tls: Option<ServerConfig>,
     router: Router,
@@ -36,7 +38,7 @@ pub async fn bind(
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let at = listener.local_addr()?;
-    info!(address = %at, tls = tls.is_some(), "listening");
+    info!(address = %at, tls = tls.is_some(), "listening for {what}");
     Ok((at, serve(listener, tls.map(|tls| TlsAcceptor::from(Arc::new(tls))), router)))
 }
 

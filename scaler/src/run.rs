@@ -48,6 +48,13 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Runs until SIGTERM or SIGINT. The configuration comes from `file`, again at every SIGHUP.
 pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
     let config = Arc::new(load(&file)?);
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file.display(),
+        policies = config.policies.len(),
+        hosts = config.docker.len(),
+        "starting"
+    );
     let store = Store::open(&config.store.url).await?;
     let page = Arc::new(Page::default());
     let mut round = round(config.clone(), store.clone(), page.clone(), dry_run).await?;
@@ -220,13 +227,13 @@ async fn listeners(config: &Config, round: &Round, wake: &Arc<Notify>) -> Result
         };
         let tls = alerts.tls.as_ref().map(tls::server).transpose()?;
         let router = inlet::router(inlet, alerts);
-        listeners.spawn(listen::bind(alerts.listen, tls, router).await?.1);
+        listeners.spawn(listen::bind("alerts", alerts.listen, tls, router).await?.1);
     }
     if let Some(status) = &config.status {
         // Slow sources may hold a round for a while; that is not yet ill.
         let patience = config.timing.interval * 3 + config.timing.timeout * 10;
         let router = inlet::status_router(round.page.clone(), patience, config.timing.lease * 3);
-        listeners.spawn(listen::bind(status.listen, None, router).await?.1);
+        listeners.spawn(listen::bind("status", status.listen, None, router).await?.1);
     }
     Ok(listeners)
 }
