@@ -25,20 +25,23 @@ pub(super) struct Processes {
     returns: Vec<Duration>,
 }
 
+/// A process that has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+pub(super) struct Known {
     process: Process,
     /// When it was started, in seconds on the observer's clock; mostly before that began.
     started: i128,
 }
 
 impl Known {
-    fn new(process: &Process, now: Duration) -> Self {
+    /// The one that answers at this time.
+    pub(super) fn new(process: &Process, now: Duration) -> Self {
         let started = i128::from(now.as_secs()) - i128::from(process.uptime.as_secs());
         Self { process: process.clone(), started }
     }
 
-    fn is(&self, other: &Self) -> bool {
+    /// Whether they are the same one.
+    pub(super) fn is(&self, other: &Self) -> bool {
         self.process.pid == other.process.pid
             && self.process.node == other.process.node
             && (self.started - other.started).abs() <= SLACK
