@@ -7,9 +7,8 @@ pub mod status;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
-
-use tokio::runtime::Runtime;
 
 use crate::cli::arguments::{Format, Request};
 use crate::cli::status::Status;
@@ -49,11 +48,11 @@ pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
         Request::Wrap(command) => wrap(&command, inherited, &config.container),
         Request::Status(format) => {
             inherited.let_signals_act();
-            asking(|runtime| show(&runtime.block_on(ask(&config)), format))
+            asking(Box::pin(async { show(&ask(&config).await, format) }))
         }
         Request::Check { wait } => {
             inherited.let_signals_act();
-            asking(|runtime| runtime.block_on(check(&config, wait)))
+            asking(Box::pin(check(&config, wait)))
         }
         Request::Help | Request::Version => exit::USAGE,
     }
@@ -74,9 +73,9 @@ fn wrap(command: &[OsString], inherited: Inherited, settings: &container::Settin
 }
 
 /// Runs what asks the servers.
-fn asking(question: impl FnOnce(&Runtime) -> u8) -> u8 {
+fn asking(question: Pin<Box<dyn Future<Output = u8> + '_>>) -> u8 {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => question(&runtime),
+        Ok(runtime) => runtime.block_on(question),
         Err(error) => fail(error, exit::SOFTWARE),
     }
 }

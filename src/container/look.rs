@@ -23,7 +23,7 @@ const ROUND: Duration = Duration::from_secs(5);
 pub(super) struct Look {
     readiness: Readiness,
     identity: watch::Sender<Identity>,
-    probes: mpsc::Sender<ProbeRequest>,
+    probes: mpsc::UnboundedSender<ProbeRequest>,
     serves: mpsc::UnboundedSender<()>,
     task: Option<AbortHandle>,
 }
@@ -33,7 +33,7 @@ impl Look {
     pub(super) fn new(
         readiness: &Readiness,
         identity: watch::Sender<Identity>,
-        probes: mpsc::Sender<ProbeRequest>,
+        probes: mpsc::UnboundedSender<ProbeRequest>,
         serves: mpsc::UnboundedSender<()>,
     ) -> Self {
         let mut readiness = readiness.clone();

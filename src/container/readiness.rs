@@ -50,7 +50,7 @@ pub async fn run(
     identity: watch::Receiver<Identity>,
     ready: watch::Sender<bool>,
     notify: Arc<Option<NotifySocket>>,
-    probes: mpsc::Sender<ProbeRequest>,
+    probes: mpsc::UnboundedSender<ProbeRequest>,
 ) {
     match settings.check {
         ReadyCheck::None => {
@@ -74,7 +74,7 @@ struct Prober {
     settings: Readiness,
     identity: watch::Receiver<Identity>,
     started: Instant,
-    probes: mpsc::Sender<ProbeRequest>,
+    probes: mpsc::UnboundedSender<ProbeRequest>,
 }
 
 /// Why a check did not pass.
@@ -197,7 +197,7 @@ impl Prober {
         let (reply, answer) = oneshot::channel();
         let timeout = self.settings.timeout;
         let request = ProbeRequest { command: command.to_owned(), timeout, reply };
-        if self.probes.send(request).await.is_err() {
+        if self.probes.send(request).is_err() {
             return Err(Failure::Late(timeout));
         }
         match answer.await {

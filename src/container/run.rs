@@ -6,8 +6,10 @@
 use std::ffi::OsString;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
@@ -66,10 +68,7 @@ fn registered(
     settings: &Settings,
     notify: Option<NotifySocket>,
 ) -> (Option<Ended>, bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_io_events_per_tick(64)
-        .build();
+    let runtime = Builder::new_current_thread().enable_all().max_io_events_per_tick(64).build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -94,7 +93,8 @@ fn registered(
         left: false,
         told_of_probe: false,
     };
-    let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(container.live(&mut inbox))));
+    let lived =
+        catch_unwind(AssertUnwindSafe(|| finish(&runtime, Box::pin(container.live(&mut inbox)))));
     let outcome = match lived {
         Ok(true) => (container.ended, false),
         _ => (None, container.break_off(&runtime, &mut inbox)),
@@ -167,13 +167,15 @@ impl Container<'_> {
 
     /// After the loop broke: gives back what is held, says what is so, and hands over to the plain
     /// init. Returns whether the app has been asked to stop.
-    fn break_off(&mut self, runtime: &tokio::runtime::Runtime, inbox: &mut Inbox) -> bool {
+    fn break_off(&mut self, runtime: &Runtime, inbox: &mut Inbox) -> bool {
         let (owed, stopping) = (self.lifecycle.stop_owed(), self.lifecycle.is_stopping());
         let given_back = catch_unwind(AssertUnwindSafe(|| {
-            runtime.block_on(async { timeout(GIVE_BACK_TIMEOUT, self.give_back(inbox)).await })
+            let given_back =
+                async { timeout(GIVE_BACK_TIMEOUT, self.give_back(inbox)).await.unwrap_or(false) };
+            finish(runtime, Box::pin(given_back))
         }));
         match given_back {
-            Ok(Ok(true)) => error!("the app runs on, and is not registered any more"),
+            Ok(true) => error!("the app runs on, and is not registered any more"),
             _ => error!(
                 "the app runs on, and may still be registered: nothing looks after that any more"
             ),
@@ -283,6 +285,11 @@ impl Container<'_> {
         // Its end is reported by the reaper; until then there is nothing more to be done to it.
         self.probes.retain(|probe| probe.kill_at > now);
     }
+}
+
+/// Runs the future to its end; one type for all, since tokio makes 2 kB of code for each.
+fn finish(runtime: &Runtime, future: Pin<Box<dyn Future<Output = bool> + '_>>) -> bool {
+    runtime.block_on(future)
 }
 
 /// Waits for a deadline, for ever when there is none.

@@ -21,7 +21,7 @@ pub(super) struct Inbox {
     /// Whether the app is ready.
     pub ready: watch::Receiver<bool>,
     /// Commands of checks that are to be run.
-    pub probes: mpsc::Receiver<ProbeRequest>,
+    pub probes: mpsc::UnboundedReceiver<ProbeRequest>,
     /// That an app which was asked to stop serves after all.
     pub serves: mpsc::UnboundedReceiver<()>,
 }
@@ -36,7 +36,7 @@ pub(super) fn start(
     let identity = watch::Sender::new(known);
     let reports = start_registers(settings, want, &identity);
     let (ready_in, ready) = watch::channel(false);
-    let (probes_in, probes) = mpsc::channel(1);
+    let (probes_in, probes) = mpsc::unbounded_channel();
     let (serves_in, serves) = mpsc::unbounded_channel();
     let look = Look::new(&settings.readiness, identity.clone(), probes_in.clone(), serves_in);
     let (readiness, notify) = (settings.readiness.clone(), Arc::new(notify));

@@ -87,20 +87,16 @@ impl News {
             Self::Trouble(error) => {
                 warn!(register, error, "cannot register, the app runs on; retrying");
             }
-            Self::Reachable => info!(register, "HAProxy answers again"),
-            Self::Divided => {
-                warn!(
-                    register,
-                    "several HAProxys answer at this address in turn, so this container is registered with none \
-                     of them; let HAPROXY_SERVER list an address of each, or a name with all of these"
-                );
-            }
-            Self::United => info!(register, "one HAProxy answers at this address again"),
-            Self::Claimed(Slot { backend, name: slot }) => {
-                info!(register, %backend, %slot, "in rotation");
-            }
-            Self::Changed(Slot { backend, name: slot }) => {
-                info!(register, %backend, %slot, "changed by somebody else, or HAProxy has restarted");
+            Self::Reachable => news(register, "HAProxy answers again"),
+            Self::Divided => warning(
+                register,
+                "several HAProxys answer at this address in turn, so this container is registered with none \
+                 of them; let HAPROXY_SERVER list an address of each, or a name with all of these",
+            ),
+            Self::United => news(register, "one HAProxy answers at this address again"),
+            Self::Claimed(slot) => slot.news(register, "in rotation"),
+            Self::Changed(slot) => {
+                slot.news(register, "changed by somebody else, or HAProxy has restarted");
             }
             Self::Down(Slot { backend, name: slot }, address, check) => {
                 warn!(
@@ -109,11 +105,9 @@ impl News {
                      can HAProxy reach its address, and does the check suit the app?"
                 );
             }
-            Self::Up(Slot { backend, name: slot }) => {
-                info!(register, %backend, %slot, "HAProxy finds this container UP again");
-            }
-            Self::Operator(Slot { backend, name: slot }) => {
-                warn!(register, %backend, %slot, "taken out of rotation by an operator; left so");
+            Self::Up(slot) => slot.news(register, "HAProxy finds this container UP again"),
+            Self::Operator(slot) => {
+                slot.warning(register, "taken out of rotation by an operator; left so");
             }
             Self::HeldBack(Slot { backend, name: slot }, bar) => {
                 let why = match bar {
@@ -122,21 +116,38 @@ impl News {
                 };
                 warn!(register, %backend, %slot, why, "held out of rotation by HAProxy until that is over");
             }
-            Self::InVain(Slot { backend, name: slot }) => {
-                warn!(register, %backend, %slot, "does not stay in rotation; does an agent-check or a script take it out?");
-            }
-            Self::Draining(Slot { backend, name: slot }) => {
-                info!(register, %backend, %slot, "draining");
-            }
-            Self::Released(Slot { backend, name: slot }) => {
-                info!(register, %backend, %slot, "released");
-            }
+            Self::InVain(slot) => slot.warning(
+                register,
+                "does not stay in rotation; does an agent-check or a script take it out?",
+            ),
+            Self::Draining(slot) => slot.news(register, "draining"),
+            Self::Released(slot) => slot.news(register, "released"),
             Self::ReleasedAll(slots) => {
                 info!(register, slots, "released slots that nobody is behind");
             }
             Self::Full(why @ Full::Taken { slots }) => warn!(register, slots, "{why}"),
-            Self::Full(why) => warn!(register, "{why}"),
+            Self::Full(why) => warning(register, &why.to_string()),
         }
+    }
+}
+
+// Each place that logs is half a kB of code, hence one for all lines with the same fields.
+
+fn news(register: &str, text: &str) {
+    info!(register, "{text}");
+}
+
+fn warning(register: &str, text: &str) {
+    warn!(register, "{text}");
+}
+
+impl Slot {
+    fn news(&self, register: &str, text: &str) {
+        info!(register, backend = %self.backend, slot = %self.name, "{text}");
+    }
+
+    fn warning(&self, register: &str, text: &str) {
+        warn!(register, backend = %self.backend, slot = %self.name, "{text}");
     }
 }
 
