@@ -1,4 +1,4 @@
-//! One container at one HAProxy: what the [machine](machine) asks for is done here, and nothing is
+//! One container at one HAProxy: what the `machine` asks for is done here, and nothing is
 //! decided.
 //!
 //! Every event (start, lost race, restart, reload, an operator's hand) takes the same path. The
