@@ -88,7 +88,7 @@ pub(super) fn need(
         return (if idle { 0.0 } else { need }, None);
     }
     let trend = trend(trends, name, total, seen.at);
-    trend.update(total, seen.at, law.slope_window, running * law.capacity);
+    trend.update(total, seen.at, law.slope_window, (seen.running, law.capacity));
     let ahead = trend.ahead(law.look_ahead);
     let course = match trend.jumped_from {
         Some(from) if ahead > trend.level => Course::Jumped(from, ahead),

@@ -7,6 +7,7 @@ use crate::schedule::Schedule;
 use std::time::Duration;
 
 mod alerts;
+mod odd;
 mod pace;
 mod properties;
 mod replays;

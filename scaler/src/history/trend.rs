@@ -56,6 +56,8 @@ impl Trend {
     const FIRST: f64 = 0.05;
     /// The longest time in seconds that one reading stands for.
     const GAP: f64 = 30.0;
+    /// Seconds of work that may be owed: who would wait for longer has given up.
+    const PATIENCE: f64 = 300.0;
 
     /// Begins with the first reading, level.
     pub(crate) fn new(metric: &str, value: f64, at: Timestamp) -> Self {
@@ -74,12 +76,19 @@ impl Trend {
         }
     }
 
-    /// Takes in a reading of a service that can work off `carried` per second; one that is not newer
-    /// than the last changes nothing. A moving average with time constant τ trails a ramp by about τ,
-    /// so two of them are apart by the slope times the difference of their lags; noise alone sets them
-    /// apart by its deviation times the square root of half the fast one's weight. A jump is no slope:
-    /// it moves both.
-    pub(crate) fn update(&mut self, value: f64, at: Timestamp, window: Duration, carried: f64) {
+    /// Takes in a reading of a service whose `running` replicas work off `capacity` per second each; one
+    /// that is not newer than the last changes nothing. A moving average with time constant τ trails a
+    /// ramp by about τ, so two of them are apart by the slope times the difference of their lags; noise
+    /// alone sets them apart by its deviation times the square root of half the fast one's weight. A jump
+    /// moves both; it is no more of a slope than the largest reading that is none, and no less, so that
+    /// more of a load is never taken for less.
+    pub(crate) fn update(
+        &mut self,
+        value: f64,
+        at: Timestamp,
+        window: Duration,
+        (running, capacity): (u32, f64),
+    ) {
         let dt = at.secs_since(self.at);
         if dt <= 0.0 {
             return;
@@ -89,24 +98,28 @@ impl Trend {
         let lag = |weight: f64| dt * (1.0 - weight) / weight;
         let (fast, slow) = (weight(tau * Self::FAST), weight(tau));
         let deviation = self.variance.sqrt().max(self.fast * Self::LEAST);
-        let off = value - self.fast;
-        self.fast += fast * off;
-        self.slow += slow * (value - self.slow);
-        let far = off.abs() > Self::JUMP * deviation;
-        let jumped = far && off > 0.0;
-        self.level = if far { value } else { self.fast };
-        self.jumped_from = self.last.filter(|_| jumped);
-        if far {
-            self.slow += off * (1.0 - slow);
-            self.fast = value;
-        }
+        let (was, off) = (self.fast, value - self.fast);
+        let far = Self::JUMP * deviation;
+        let before = (1.0 - slow) * (was - self.slow);
+        let rise = before + (fast - slow) * off.clamp(-far, far);
+        // Worked out as a difference, since an absurd reading leaves nothing else of it.
+        (self.fast, self.slow) = if off.abs() > far {
+            (value, value - before)
+        } else {
+            (was + fast * off, self.slow + slow * (value - self.slow))
+        };
+        self.level = self.fast;
+        self.jumped_from = self.last.filter(|_| off > far);
         let apart = lag(slow) - lag(fast);
         let noise = Self::SIGNIFICANT * deviation * (fast / 2.0).sqrt();
-        let growth = if apart > 0.0 { (self.fast - self.slow - noise) / apart } else { 0.0 };
+        let growth = if apart > 0.0 { (rise - noise) / apart } else { 0.0 };
         self.growth = growth.max(0.0);
-        let surprise = off.abs().min(Self::OUTLIER * deviation);
+        // The way back from far up says no more of the noise than the way there.
+        let usual = self.variance.sqrt().max(was.min(self.fast) * Self::LEAST);
+        let surprise = off.abs().min(Self::OUTLIER * usual);
         self.variance += weight(tau * Self::LASTING) * (surprise.powi(2) - self.variance);
-        self.owed = (self.owed + (value - carried) * dt.min(Self::GAP)).max(0.0);
+        let owed = self.owed + (value - f64::from(running) * capacity) * dt.min(Self::GAP);
+        self.owed = owed.clamp(0.0, Self::PATIENCE * f64::from(running.max(1)) * capacity);
         self.last = Some(value);
         self.deviation = deviation;
         self.at = at;

@@ -135,6 +135,30 @@ proptest! {
     }
 
     #[test]
+    fn more_of_a_metric_that_moves_never_needs_fewer(
+        start in vec(0.9..1.1, 1..40), slope in -0.3..0.3_f64, tick in 1..60_u64, ahead in 1..600_u64,
+        (low, more) in (0.0..3.0, 0.0..0.5),
+    ) {
+        let mut policy = Policy::new("webapp", "webapp", 1, 10_000);
+        policy.metrics =
+            vec![metric("one", Law::Target(Target::new(1.0, Duration::from_secs(ahead))))];
+        let mut w = World::new(policy, 400);
+        let mut level = 300.0_f64;
+        for noise in start {
+            level = f64::clamp(level * (1.0 + slope), 1.0, 5000.0);
+            w.wait(tick).tick(&[level * noise]);
+        }
+        let at = w.wait(tick).now;
+        let to = |v: f64| {
+            let readings = vec![Reading::Value { v, at }];
+            let seen = Observation { readings, replicas: w.replicas, hints: Vec::new() };
+            decide(&w.policy, &seen, &w.history, at).0
+        };
+        let (one, two) = (to(level * low), to(level * (low + more)));
+        prop_assert!(one.to <= two.to, "{} {}", one.reason, two.reason);
+    }
+
+    #[test]
     fn what_fits_and_is_needed_moves_nothing(
         (mut policy, running) in policies(), shares in vec(0.0..0.999, 1..60),
     ) {

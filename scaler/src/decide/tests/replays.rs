@@ -3,14 +3,14 @@
 use super::*;
 
 /// The default law on requests, 35 meant and 50 at most per replica, 20 s to start.
-fn requests(running: u32) -> World {
+pub(super) fn requests(running: u32) -> World {
     let mut policy = Policy::new("webapp", "webapp", 1, 100);
     policy.metrics = vec![metric("requests", Law::Target(Target::new(35.0, policy.start_time)))];
     World::new(policy, running)
 }
 
 /// Ticks of five seconds at about one level.
-fn settled(w: &mut World, level: f64) {
+pub(super) fn settled(w: &mut World, level: f64) {
     for n in 0..120 {
         let noise = if n % 2 == 0 { 1.01 } else { 0.99 };
         w.wait(5).tick(&[level * noise]);
