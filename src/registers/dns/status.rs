@@ -68,8 +68,9 @@ async fn fill(
         None => client.facing_address().await?,
     };
     status.address = Some(addr);
+    let here = |data: &Data| data.addr() == Some(addr);
     for rtype in [Rtype::A, Rtype::AAAA] {
-        status.ask(client, &config.name, rtype, |data| data.addr() == Some(addr)).await?;
+        status.ask(client, &config.name, rtype, &here).await?;
     }
     status.server = Some(client.server().await?);
     status.registered = status.records.iter().any(|record| record.mine);
@@ -79,22 +80,22 @@ async fn fill(
     };
     if let Some(owner) = config.lease.and_then(|_| name::of_leases(addr, &config.name)) {
         let mine = |data: &Data| matches!(data, Data::Txt(text) if of_port(text));
-        status.ask(client, &owner, Rtype::TXT, mine).await?;
+        status.ask(client, &owner, Rtype::TXT, &mine).await?;
     }
     if let Some(Ok(node)) = config.node.as_ref().and_then(|n| n.fill(identity.slot.as_deref())) {
         for rtype in [Rtype::A, Rtype::AAAA] {
-            status.ask(client, &node, rtype, |data| data.addr() == Some(addr)).await?;
+            status.ask(client, &node, rtype, &here).await?;
         }
         let held =
             |data: &Data| matches!(data, Data::Txt(text) if lease::holder(text) == Some(addr));
-        status.ask(client, &node, Rtype::TXT, held).await?;
+        status.ask(client, &node, Rtype::TXT, &held).await?;
         if let Some(owner) = &config.srv {
             let mine = |data: &Data| matches!(data, Data::Srv { target, .. } if *target == node);
-            status.ask(client, owner, Rtype::SRV, mine).await?;
+            status.ask(client, owner, Rtype::SRV, &mine).await?;
         }
     }
     if let Some(owner) = name::reverse(addr).filter(|_| config.ptr) {
-        status.ask(client, &owner, Rtype::PTR, |_| true).await?;
+        status.ask(client, &owner, Rtype::PTR, &|_| true).await?;
     }
     Ok(())
 }
@@ -105,7 +106,7 @@ impl DnsStatus {
         client: &mut Client,
         owner: &DnsName,
         rtype: Rtype,
-        mine: impl Fn(&Data) -> bool,
+        mine: &(dyn Fn(&Data) -> bool + Sync),
     ) -> Result<(), Fault> {
         for (ttl, data) in client.query(owner, rtype).await? {
             self.records.push(RecordStatus {
