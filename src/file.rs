@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -20,12 +20,20 @@ const STACK: usize = 64 * 1024;
 /// Those of open(2) and read(2); a file that is longer, that is no regular file, or that does not
 /// answer in time.
 pub fn read_in_time(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    let (done, outcome) = mpsc::sync_channel(1);
-    let owned = path.to_owned();
-    thread::Builder::new().stack_size(STACK).spawn(move || done.send(read(&owned, most)))?;
+    // A channel of the standard library is 15 kB of code.
+    let shared = Arc::new((Mutex::new(None), Condvar::new()));
+    let (reader, owned) = (Arc::clone(&shared), path.to_owned());
+    thread::Builder::new().stack_size(STACK).spawn(move || {
+        let outcome = read(&owned, most);
+        *reader.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        reader.1.notify_one();
+    })?;
     let late =
         || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {LONGEST_WAIT:?}"));
-    outcome.recv_timeout(LONGEST_WAIT).unwrap_or_else(|_| Err(late()))
+    let outcome = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = shared.1.wait_timeout_while(outcome, LONGEST_WAIT, |outcome| outcome.is_none());
+    let (mut outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    outcome.take().unwrap_or_else(|| Err(late()))
 }
 
 /// The same on this thread, hence for as long as the file system takes.
