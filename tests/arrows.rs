@@ -20,17 +20,19 @@ const DNS: &str = "registers::dns";
 const AGENT: House = House {
     source: "src",
     rooms: &[
-        ("cli", &["config", "container", REGISTERS, HAPROXY, DNS, "init", "net", "log"]),
+        ("cli", &["config", "container", REGISTERS, HAPROXY, DNS, "init", "net", "log", "task"]),
         ("config", &["container", HAPROXY, DNS, "init", "net", "log", "file"]),
-        ("container", &[REGISTERS, HAPROXY, DNS, "init", "net", "task"]),
-        (HAPROXY, &[REGISTERS, "net", "task", "file"]),
-        (DNS, &[REGISTERS, "net", "task"]),
+        ("container", &[REGISTERS, HAPROXY, DNS, "init", "net", "task", "few"]),
+        (HAPROXY, &[REGISTERS, "net", "task", "file", "few"]),
+        (DNS, &[REGISTERS, "net", "task", "time"]),
         (REGISTERS, &[]),
         ("net", &["file"]),
-        ("log", &["init"]),
-        ("init", &[]),
+        ("log", &["init", "time"]),
+        ("init", &["few"]),
         ("task", &[]),
         ("file", &[]),
+        ("few", &[]),
+        ("time", &[]),
     ],
 };
 
