@@ -58,24 +58,16 @@ impl Host {
         // Whoever asks sets the time for the whole answer; this is only for its first byte.
         let secs = patience.max(LONGEST_ACT).as_secs() + 1;
         let docker = match &host.host {
+            // Not bollard's own: that one wants the socket to be there already, and at boot, or
+            // while a daemon is upgraded, it is not.
             config::DockerHost::Unix(path) => {
-                Docker::connect_with_unix(&path.to_string_lossy(), secs, API_DEFAULT_VERSION)?
+                let uri = hyper::Uri::from(hyperlocal::Uri::new(path, "/"));
+                let at = format!("unix://{}", uri.host().unwrap_or_default());
+                via(hyperlocal::UnixConnector, at, secs)?
             }
             config::DockerHost::Tcp(at) => {
                 let scheme = if host.tls.is_some() { "https" } else { "http" };
-                let connector = http::connector(host.tls.as_ref())?;
-                let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
-                let transport = move |request: BollardRequest| {
-                    let answer = client.request(request);
-                    async move { answer.await.map_err(Error::from) }
-                };
-                let at = format!("{scheme}://{at}");
-                Docker::connect_with_custom_transport(
-                    transport,
-                    Some(at),
-                    secs,
-                    API_DEFAULT_VERSION,
-                )?
+                via(http::connector(host.tls.as_ref())?, format!("{scheme}://{at}"), secs)?
             }
         };
         Ok(Self { name: host.name.clone(), docker, told: Mutex::default() })
@@ -101,6 +93,19 @@ impl Host {
     }
 }
 
+/// A client that reaches `at` by a connector; it connects when it is asked something.
+fn via<C>(connector: C, at: String, secs: u64) -> Result<Docker>
+where
+    C: legacy::connect::Connect + Clone + Send + Sync + 'static,
+{
+    let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let transport = move |request: BollardRequest| {
+        let answer = client.request(request);
+        async move { answer.await.map_err(Error::from) }
+    };
+    Ok(Docker::connect_with_custom_transport(transport, Some(at), secs, API_DEFAULT_VERSION)?)
+}
+
 /// What the host itself says cannot be done will not get better by asking again; all else may.
 pub(crate) fn step_error(error: Error) -> StepError {
     match error {
@@ -108,6 +113,8 @@ pub(crate) fn step_error(error: Error) -> StepError {
             StepError::Refused(format!("docker says {status_code}: {message}"))
         }
         Error::RequestTimeoutError => StepError::Unreachable("no answer in time".to_owned()),
+        // Without bollard's own words around it, which only say whose library it is.
+        Error::HyperLegacyError { err } => StepError::Unreachable(http::chain(&err)),
         other => StepError::Unreachable(http::chain(&other)),
     }
 }
