@@ -55,13 +55,25 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
         hosts = config.docker.len(),
         "starting"
     );
-    let store = Store::open(&config.store.url).await?;
-    let page = Arc::new(Page::default());
-    let mut round = round(config.clone(), store.clone(), page.clone(), dry_run).await?;
-    let wake = Arc::new(Notify::new());
-    let mut listeners = listeners(&config, &round, &wake).await?;
+    // Before anything that may take its time: to the first process of a container, a signal that it
+    // does not ask for does not come.
     let mut hangup = signal(SignalKind::hangup())?;
     let mut end = End::new()?;
+    let wake = Arc::new(Notify::new());
+    let start = async {
+        let store = Store::open(&config.store.url).await?;
+        let round = round(config.clone(), store.clone(), Arc::default(), dry_run).await?;
+        let listeners = listeners(&config, &round, &wake).await?;
+        anyhow::Ok((store, round, listeners))
+    };
+    let (store, mut round, mut listeners) = tokio::select! {
+        started = start => started?,
+        name = end.comes() => {
+            info!(signal = name, "stopping before the first round");
+            return Ok(());
+        }
+    };
+    let page = round.page.clone();
     let lead = watch::Sender::new(None);
     let mut leading = lead.subscribe();
     let ttl = config.timing.lease;
@@ -74,8 +86,13 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
             () = wake.notified() => sleep(LEAST_PAUSE).await,
             _ = leading.changed() => {}
             _ = hangup.recv() => {
-                reload(&file, &mut round, &page).await;
-                continue;
+                tokio::select! {
+                    () = reload(&file, &mut round, &page) => continue,
+                    name = end.comes() => {
+                        info!(signal = name, "stopping in the middle of a reload");
+                        break;
+                    }
+                }
             }
             name = end.comes() => {
                 info!(signal = name, "stopping");
@@ -102,7 +119,13 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
                 next = began + round.config.timing.interval;
             }
             None => {
-                round.stand_by().await;
+                tokio::select! {
+                    () = round.stand_by() => {}
+                    name = end.comes() => {
+                        info!(signal = name, "stopping");
+                        break;
+                    }
+                }
                 page.came_round(None);
                 next = began + STANDBY_PAUSE.min(round.config.timing.interval);
             }
@@ -135,33 +158,50 @@ pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
     let lease = timeout(ttl + STANDBY_PAUSE * 2, take_lease(&store, ttl))
         .await
         .context("another scaler leads on this store: it does what is to be done")??;
-    let grace = config.policies.iter().map(|p| p.drain_grace).max().unwrap_or_default();
-    let began = Instant::now();
-    let deadline = began + grace + Duration::from_secs(60);
-    let mut acted = 0;
-    loop {
-        let rounded = round.tick(&lease).await?;
-        acted += rounded.acted;
-        // Deciding again is for the next call; what is paused decides nothing.
-        round.pause_all();
-        if rounded.open == 0 || Instant::now() >= deadline {
-            break;
-        }
-        sleep(LEAST_PAUSE).await;
-        let refused =
-            async || anyhow::Ok(store.open_intents().await?.iter().all(|e| e.problem.is_some()));
-        let given_up = began.elapsed() > GIVE_UP && refused().await?;
-        if given_up || !store.renew_lease(&lease, ttl).await? {
-            break;
-        }
-    }
+    let mut end = End::new()?;
+    let done = tokio::select! {
+        done = to_the_end(&mut round, &lease) => done,
+        name = end.comes() => Err(anyhow::anyhow!("{name} came before the end")),
+    };
     round.stand_by().await;
     store.release_lease(&lease).await?;
+    let acted = done?;
     let failed = failed(&store, &lease).await?;
     store.close().await;
     match failed.is_empty() {
         true => Ok(acted),
         false => bail!("not done: {}", failed.join("; ")),
+    }
+}
+
+/// Decides once, and goes on until what was begun has come to its end, or cannot come to one.
+async fn to_the_end(round: &mut Round, lease: &Lease) -> Result<usize> {
+    let (store, config) = (round.store.clone(), round.config.clone());
+    let grace = config.policies.iter().map(|p| p.drain_grace).max().unwrap_or_default();
+    let began = Instant::now();
+    let deadline = began + grace + Duration::from_secs(60);
+    let (mut acted, mut blind) = (0, None);
+    loop {
+        let rounded = round.tick(lease).await?;
+        acted += rounded.acted;
+        // What the decision did not see counts, not what is seen while it is carried out.
+        let blind = *blind.get_or_insert(rounded.blind);
+        // Deciding again is for the next call; what is paused decides nothing.
+        round.pause_all();
+        if rounded.open == 0 || Instant::now() >= deadline {
+            match blind {
+                0 => return Ok(acted),
+                1 => bail!("1 Docker host did not say what runs there; the log says why"),
+                n => bail!("{n} Docker hosts did not say what runs there; the log says why"),
+            }
+        }
+        sleep(LEAST_PAUSE).await;
+        let refused =
+            async || anyhow::Ok(store.open_intents().await?.iter().all(|e| e.problem.is_some()));
+        let given_up = began.elapsed() > GIVE_UP && refused().await?;
+        if given_up || !store.renew_lease(lease, config.timing.lease).await? {
+            return Ok(acted);
+        }
     }
 }
 

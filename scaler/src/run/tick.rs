@@ -97,6 +97,8 @@ pub struct Rounded {
     pub open: usize,
     /// Decisions that were acted upon.
     pub acted: usize,
+    /// Docker hosts that did not answer.
+    pub blind: usize,
 }
 
 impl Round {
@@ -189,7 +191,7 @@ impl Round {
         self.heed_silence(lease, &sight, &keep).await?;
         self.find_other_ways(lease, &policies, &sight, &mut open).await?;
         if self.finish_only {
-            return Ok(Rounded { open: open.len(), acted: 0 });
+            return Ok(Rounded { open: open.len(), acted: 0, blind: sight.blind.len() });
         }
         let mut hints = self.hints(lease, &policies, at).await?;
         let readings = read(&mut self.sources, &policies, &sight, at).await;
@@ -317,7 +319,7 @@ impl Round {
         self.forget(lease, at).await?;
         acts.retain(|entry| entry.outcome == Outcome::Intended);
         self.page.round(began.elapsed(), sight.blind.len());
-        Ok(Rounded { open: waiting.len() + acts.len(), acted })
+        Ok(Rounded { open: waiting.len() + acts.len(), acted, blind: sight.blind.len() })
     }
 
     /// What is on a host that has been silent for too long is lost.
@@ -343,7 +345,8 @@ impl Round {
             self.watch = watch;
             return Ok(());
         };
-        let seconds = step.millis() as f64 / 1000.0;
+        // The two clocks are not read in the same moment, so nothing less can be told.
+        let seconds = (step.millis() as f64 / 1000.0).round();
         warn!(seconds, "the time of day was set; what is under way stays as old as it was");
         let mut memories = self.led.memories.clone();
         memories.values_mut().for_each(|memory| memory.shift(step.millis()));
