@@ -3,6 +3,7 @@
 mod simulate;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -154,7 +155,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match command(given.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("berth-scaler: {}", told_once(&e));
+            let _ = writeln!(std::io::stderr(), "berth-scaler: {}", told_once(&e));
             if e.is::<Failure>() { ExitCode::FAILURE } else { ExitCode::from(USAGE) }
         }
     }
@@ -166,8 +167,8 @@ fn command(command: Command) -> anyhow::Result<()> {
         Command::Once(Acting { file, dry_run }) => commands::once(&file.path(), dry_run),
         Command::Check { this, file, offline } => {
             let file = this.unwrap_or_else(|| file.path());
-            println!("{}", commands::check(&file, offline)?);
-            Ok(())
+            let valid = commands::check(&file, offline)?;
+            Ok(commands::show(|out| writeln!(out, "{valid}"))?)
         }
         Command::History { policy, file, limit, json } => {
             commands::history(&file.path(), policy.as_deref(), limit, json)
@@ -189,9 +190,9 @@ fn command(command: Command) -> anyhow::Result<()> {
         Command::Replay { row, file, json } => commands::replay(&file.path(), row, json),
         Command::Simulate(options) => simulate::run(*options),
         Command::Completions { shell } => {
-            let mut line = CommandLine::command();
-            clap_complete::generate(shell, &mut line, "berth-scaler", &mut std::io::stdout());
-            Ok(())
+            let (mut line, mut script) = (CommandLine::command(), Vec::new());
+            clap_complete::generate(shell, &mut line, "berth-scaler", &mut script);
+            Ok(commands::show(|out| out.write_all(&script))?)
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -49,6 +50,17 @@ pub fn told_once(error: &anyhow::Error) -> String {
     told
 }
 
+/// Prints for whom it may concern: that nobody reads on, as after `| head`, is no failure.
+pub fn show(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match print(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure(anyhow::Error::from(error).context("standard output")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Scales until a signal ends it.
 pub fn run(file: PathBuf, dry_run: bool) -> Result<()> {
     start_log()?;
@@ -63,9 +75,11 @@ pub fn once(file: &Path, dry_run: bool) -> Result<()> {
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(work).map_err(|error| match error.is::<LoadError>() || error.is::<Misused>() {
-        true => error,
-        false => Failure(error).into(),
+    runtime.block_on(work).map_err(|error| {
+        match error.is::<LoadError>() || error.is::<Misused>() || error.is::<Failure>() {
+            true => error,
+            false => Failure(error).into(),
+        }
     })
 }
 

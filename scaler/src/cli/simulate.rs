@@ -1,6 +1,7 @@
 //! `berth-scaler simulate`.
 
 use anyhow::{Context, bail};
+use berth_scaler::commands::{Failure, show};
 use berth_scaler::config::{LoadError, Sources, parse_policies};
 use berth_scaler::policy::{Law, Policy, UTILISATION};
 use berth_scaler::simulate::law::{Law as Play, peers};
@@ -86,8 +87,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: Options) -> anyhow::Result<()> {
     if let Some(policies) = options.bench {
-        print_bench(policies);
-        return Ok(());
+        return Ok(print_bench(policies)?);
     }
     if options.from >= options.to {
         bail!("--from must be less than --to");
@@ -102,13 +102,13 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
             true => frontier::rows(&setup, &load, options.interval, from),
             false => rows(&options, &setup, &load, [policy.as_ref(), changed.as_ref()], from)?,
         };
-        if options.json {
-            println!("{}", report::json(&load.name, &setup, load.secs(), &rows));
-        } else if options.frontier {
-            println!("{}", report::frontier(&load.name, &setup, load.secs(), &rows));
-        } else {
-            println!("{}", report::table(&load.name, &setup, load.secs(), &rows));
-        }
+        let (name, secs) = (&load.name, load.secs());
+        let report = match (options.json, options.frontier) {
+            (true, _) => report::json(name, &setup, secs, &rows).to_string(),
+            (false, true) => report::frontier(name, &setup, secs, &rows),
+            (false, false) => report::table(name, &setup, secs, &rows),
+        };
+        show(|out| writeln!(out, "{report}"))?;
     }
     Ok(())
 }
@@ -227,12 +227,14 @@ fn load(name: &str) -> anyhow::Result<Load> {
     Load::parse(&title, &text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
 }
 
-fn print_bench(most: usize) {
-    println!("policies  containers  one tick     per policy");
+fn print_bench(most: usize) -> Result<(), Failure> {
+    show(|out| writeln!(out, "policies  containers  one tick     per policy"))?;
     for count in [most / 4, most / 2, most] {
         let spent = bench::tick(count);
         let each = spent.as_secs_f64() * 1e6 / count.max(1) as f64;
         let containers = count * bench::REPLICAS as usize;
-        println!("{count:8}  {containers:10}  {:8.2} ms  {each:7.2} µs", spent.as_secs_f64() * 1e3);
+        let tick = spent.as_secs_f64() * 1e3;
+        show(|out| writeln!(out, "{count:8}  {containers:10}  {tick:8.2} ms  {each:7.2} µs"))?;
     }
+    Ok(())
 }

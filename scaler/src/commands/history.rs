@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::table::columns;
-use super::{listing, shown, unknown, with_store};
+use super::{listing, show, shown, unknown, with_store};
 use crate::store::audit::Entry;
 
 /// Prints the latest rows of the audit, of one policy or all; one JSON object each for machines.
@@ -23,23 +23,18 @@ pub fn history(file: &Path, policy: Option<&str>, limit: u32, json: bool) -> Res
                 return Err(unknown(name, names));
             }
         }
-        let mut out = io::stdout().lock();
-        if json {
-            for row in rows {
-                writeln!(out, "{}", serde_json::to_string(&row)?)?;
-            }
-            return Ok(());
-        }
-        if rows.is_empty() {
-            writeln!(out, "nothing yet")?;
-            return Ok(());
-        }
-        Ok(story(&mut out, &rows)?)
+        Ok(show(|out| match (json, rows.is_empty()) {
+            (true, _) => rows.iter().try_for_each(|row| {
+                writeln!(out, "{}", serde_json::to_string(row)?)
+            }),
+            (false, true) => writeln!(out, "nothing yet"),
+            (false, false) => story(out, &rows),
+        })?)
     })
 }
 
 /// A line for each decision, and one below it for each container that it concerned.
-fn story(out: &mut impl Write, rows: &[Entry]) -> io::Result<()> {
+fn story(out: &mut dyn Write, rows: &[Entry]) -> io::Result<()> {
     let policies = rows.iter().map(|row| row.policy.chars().count());
     let width = policies.max().unwrap_or(0);
     let same = |a: &Entry, b: &Entry| {

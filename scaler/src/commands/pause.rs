@@ -1,14 +1,12 @@
 //! `pause` and `resume`.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::{Misused, listing, unknown, with_store};
+use super::{Misused, listing, show, unknown, with_store};
 use crate::policy::Pause;
 use crate::store::memory::{EVERY_POLICY, pause_word};
-use crate::timestamp::Timestamp;
 
 /// Holds back one policy, or all when `name` is `None`; [`Pause::None`] lets it act again.
 pub fn pause(file: &Path, name: Option<&str>, direction: Pause) -> Result<()> {
@@ -29,14 +27,16 @@ pub fn pause(file: &Path, name: Option<&str>, direction: Pause) -> Result<()> {
             Pause::Down => "paused downwards",
             Pause::Both => "paused",
         };
-        let mut out = io::stdout();
-        writeln!(out, "{what}: {who}, at {}", Timestamp(crate::clock::now().0))?;
-        if direction == Pause::None {
-            for (still, pause) in still_paused(store.pauses().await?, name) {
-                writeln!(out, "still paused ({}): {still}", pause_word(pause))?;
-            }
-        }
-        Ok(())
+        let still = match direction {
+            Pause::None => still_paused(store.pauses().await?, name),
+            _ => Vec::new(),
+        };
+        Ok(show(|out| {
+            writeln!(out, "{what}: {who}, at {}", crate::clock::now())?;
+            still.iter().try_for_each(|(still, pause)| {
+                writeln!(out, "still paused ({}): {still}", pause_word(*pause))
+            })
+        })?)
     })
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::table::table;
-use super::{Listed, Misused, listing, shown, with_store};
+use super::{Listed, Listing, Misused, listing, show, shown, with_store};
 use crate::run::policies::Effect;
 use crate::store::memory::pause_word;
 
@@ -16,24 +16,29 @@ use crate::store::memory::pause_word;
 pub fn policies(file: &Path, as_json: bool) -> Result<()> {
     with_store(file, async |store, outline| {
         let listing = listing(&store, &outline).await?;
-        let mut out = io::stdout().lock();
-        if as_json {
-            for listed in &listing.policies {
-                writeln!(out, "{}", in_json(listed, &listing.effects))?;
-            }
-        } else {
-            let head = ["policy", "service", "replicas", "actions", "metrics", "from", "paused"];
-            table(&mut out, &head, listing.policies.iter().map(line).collect())?;
-            for effect in &listing.effects {
-                let kept = if effect.refused.is_none() { ": taken over" } else { "" };
-                writeln!(out, "{}{kept}", shown(&effect.to_string()))?;
-            }
-        }
+        show(|out| match as_json {
+            true => print_json(out, &listing),
+            false => print(out, &listing),
+        })?;
         match (listing.wrong.is_empty(), outline.wrong.is_empty()) {
             (true, _) => Ok(()),
             (false, true) => bail!("{}", listing.wrong.join("\n")),
             (false, false) => bail!(Misused(listing.wrong.join("\n"))),
         }
+    })
+}
+
+fn print_json(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
+    let mut listed = listing.policies.iter();
+    listed.try_for_each(|listed| writeln!(out, "{}", in_json(listed, &listing.effects)))
+}
+
+fn print(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
+    let head = ["policy", "service", "replicas", "actions", "metrics", "from", "paused"];
+    table(out, &head, listing.policies.iter().map(line).collect())?;
+    listing.effects.iter().try_for_each(|effect| {
+        let kept = if effect.refused.is_none() { ": taken over" } else { "" };
+        writeln!(out, "{}{kept}", shown(&effect.to_string()))
     })
 }
 

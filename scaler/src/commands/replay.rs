@@ -1,11 +1,10 @@
 //! `replay`: whether a row of the audit comes of what it says was seen.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::with_store;
+use super::{show, with_store};
 use crate::decide::Inputs;
 
 /// Decides again what a row says was decided; an error when it comes to something else.
@@ -19,12 +18,10 @@ pub fn replay(file: &Path, row: i64, json: bool) -> Result<()> {
             format!("row {row} was written by an earlier version, or is damaged")
         })?;
         let decision = inputs.decide(entry.decided_at);
-        let mut out = io::stdout().lock();
-        if json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&decision)?)?;
-        } else {
-            writeln!(out, "{}  {}  {}", entry.decided_at, entry.policy, decision.reason)?;
-        }
+        show(|out| match json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(&decision)?),
+            false => writeln!(out, "{}  {}  {}", entry.decided_at, entry.policy, decision.reason),
+        })?;
         if decision.reason != entry.reason {
             bail!("the row says otherwise: {}", entry.reason);
         }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 /// A headline and its lines.
 pub(super) fn table(
-    out: &mut impl Write,
+    out: &mut dyn Write,
     head: &[&str],
     mut lines: Vec<Vec<String>>,
 ) -> io::Result<()> {
@@ -13,7 +13,7 @@ pub(super) fn table(
 }
 
 /// Columns as wide as their widest cell; the last one runs free.
-pub(super) fn columns(out: &mut impl Write, indent: &str, lines: &[Vec<String>]) -> io::Result<()> {
+pub(super) fn columns(out: &mut dyn Write, indent: &str, lines: &[Vec<String>]) -> io::Result<()> {
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)

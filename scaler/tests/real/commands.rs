@@ -1,9 +1,12 @@
 //! The command line as an operator meets it.
 
-use std::process::Command;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
 
-use crate::scale::policy;
-use crate::support::{Containers, Site};
+use nix::sys::signal::Signal;
+
+use crate::scale::{alert, policy, settled};
+use crate::support::{Containers, Process, Site, eventually};
 
 /// The exit code, and all that was printed.
 fn told(command: &mut Command) -> (i32, String) {
@@ -87,4 +90,68 @@ fn once_fails_when_an_act_did() {
         Site::new(None, &policy(&service, "").replace("min_instance = 1", "min_instance = 2"));
     expect(&site, &["once"], 1, &format!("web: create {service}_2: "));
     assert_eq!(containers.running(), 1);
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure_and_a_full_disk_is_one() {
+    let site = Site::new(None, &policy("web-service", ""));
+    let bare = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth-scaler"));
+        command.args(arguments);
+        command
+    };
+    let commands = || {
+        let file: [&[&str]; 5] =
+            [&["check"], &["policies"], &["history"], &["pause", "web"], &["resume", "web"]];
+        let none: [&[&str]; 3] =
+            [&["completions", "bash"], &["simulate", "step"], &["simulate", "--bench", "4"]];
+        file.map(|arguments| site.command(arguments)).into_iter().chain(none.map(bare))
+    };
+    for mut command in commands() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let out = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let out = out.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && said.is_empty(), "{command:?}: {}: {said}", out.status);
+    }
+    for mut command in commands() {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, said) = told(command.stdout(full));
+        assert!(code == 1 && said.contains(": standard output: "), "{command:?}: {code}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_there_yet_keeps_nothing_from_starting() {
+    let Some(containers) = Containers::new() else { return };
+    let service = containers.service.clone();
+    containers.run(&format!("{service}_1"), &[], 0);
+    let place = tempfile::TempDir::new().unwrap();
+    let socket = place.path().join("docker.sock");
+    let docker =
+        format!("[[docker]]\nname = \"later\"\nhost = \"unix://{}\"\n", socket.display());
+    let site = Site::new(None, &policy(&service, &docker));
+    expect(&site, &["once"], 1, "1 Docker host did not say what runs there");
+    let _scaler = site.run(None);
+    site.listening().await;
+    eventually("the missing host is told", async || {
+        site.log().contains("docker host later: ").then_some(())
+    })
+    .await;
+    site.alert(&alert("scale_up", "one")).await.unwrap();
+    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap();
+    settled(&site, 1).await;
+    assert_eq!(containers.running(), 2);
+}
+
+#[test]
+fn a_signal_that_comes_before_the_store_answers_is_heeded() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("mysql://me:secret@{}/berth", silent.local_addr().unwrap());
+    let site = Site::new(Some(&url), &policy("web", ""));
+    let mut scaler: Process = site.run(None);
+    let _asked = silent.accept().unwrap();
+    scaler.signal(Signal::SIGTERM);
+    assert_eq!(scaler.wait().code(), Some(0), "{}", site.log());
 }
