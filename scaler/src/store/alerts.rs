@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::lease::Lease;
-use super::transaction::Tx;
+use super::transaction::{Tx, gave_way};
 use super::{Store, first_id, new_id, told};
 use crate::alerts::Alert;
 use crate::timestamp::Timestamp;
@@ -65,6 +65,22 @@ impl Store {
         now: Timestamp,
         expires: Timestamp,
     ) -> Result<Option<Received>, sqlx::Error> {
+        // Senders seldom ask twice: whoever had to give way to another writer comes again.
+        for _ in 0..4 {
+            match self.try_to_receive(alert, now, expires).await {
+                Err(error) if gave_way(&error) => {}
+                done => return done,
+            }
+        }
+        self.try_to_receive(alert, now, expires).await
+    }
+
+    async fn try_to_receive(
+        &self,
+        alert: &Alert,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Option<Received>, sqlx::Error> {
         if let Some(id) = self.repeat_alert(alert, now).await? {
             return Ok(Some(Received { id, duplicate: true }));
         }
@@ -94,12 +110,21 @@ impl Store {
         now: Timestamp,
         expires: Timestamp,
     ) -> Result<i64, sqlx::Error> {
+        // Looked for first: MariaDB locks the gap where a row would be that an UPDATE does not find,
+        // and two who have locked it keep each other from inserting there.
+        let dead: Option<i64> =
+            sqlx::query_scalar("SELECT id FROM alerts WHERE live_key = ? AND expires_at <= ?")
+                .bind(&alert.key)
+                .bind(now.0)
+                .fetch_optional(&self.pool)
+                .await?;
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE alerts SET live_key = NULL WHERE live_key = ? AND expires_at <= ?")
-            .bind(&alert.key)
-            .bind(now.0)
-            .execute(&mut *tx)
-            .await?;
+        if let Some(dead) = dead {
+            sqlx::query("UPDATE alerts SET live_key = NULL WHERE id = ?")
+                .bind(dead)
+                .execute(&mut *tx)
+                .await?;
+        }
         let id = new_id(now);
         let status = if alert.resolved { "skipped" } else { "unprocessed" };
         sqlx::query(

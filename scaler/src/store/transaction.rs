@@ -16,6 +16,12 @@ pub(super) struct Tx {
     ended: bool,
 }
 
+/// Whether the database ended a transaction so that another one could go on (a deadlock): nothing
+/// of it is stored, and it may be tried again at once.
+pub(super) fn gave_way(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "40001")
+}
+
 impl Tx {
     /// Begins with `statement`.
     pub(super) async fn begin(
