@@ -24,9 +24,9 @@ pub fn history(file: &Path, policy: Option<&str>, limit: u32, json: bool) -> Res
             }
         }
         Ok(show(|out| match (json, rows.is_empty()) {
-            (true, _) => rows.iter().try_for_each(|row| {
-                writeln!(out, "{}", serde_json::to_string(row)?)
-            }),
+            (true, _) => {
+                rows.iter().try_for_each(|row| writeln!(out, "{}", serde_json::to_string(row)?))
+            }
             (false, true) => writeln!(out, "nothing yet"),
             (false, false) => story(out, &rows),
         })?)

@@ -129,8 +129,7 @@ async fn a_host_that_is_not_there_yet_keeps_nothing_from_starting() {
     containers.run(&format!("{service}_1"), &[], 0);
     let place = tempfile::TempDir::new().unwrap();
     let socket = place.path().join("docker.sock");
-    let docker =
-        format!("[[docker]]\nname = \"later\"\nhost = \"unix://{}\"\n", socket.display());
+    let docker = format!("[[docker]]\nname = \"later\"\nhost = \"unix://{}\"\n", socket.display());
     let site = Site::new(None, &policy(&service, &docker));
     expect(&site, &["once"], 1, "1 Docker host did not say what runs there");
     let _scaler = site.run(None);
