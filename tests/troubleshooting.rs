@@ -28,14 +28,18 @@ fn the_table_of_messages_is_the_codes() {
     assert!(gone.is_empty(), "docs/troubleshooting.md has what nothing says any more: {gone:#?}");
 }
 
-/// The last text in each `warn!` and `error!` up to the tests of a file: what it says, after its
-/// fields. A text that is a variable's own complaint (`{warning}`) is none of them.
+/// The last text in each `warn!`, `error!` and `warning` (where several warnings share the one that writes
+/// them) up to the tests of a file: what it says, after its fields; and the reasons for want of a slot. A
+/// text that is a variable's own complaint (`{warning}`) is none of them.
 fn spoken(text: &str) -> Vec<String> {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let starts = ["warn!(", "error!("].iter().flat_map(|name| text.match_indices(*name));
+    let starts =
+        ["warn!(", "error!(", "warning("].iter().flat_map(|name| text.match_indices(*name));
     let calls = starts.map(|(at, name)| whole(&text[at + name.len()..]));
     let said = calls.filter_map(|call| call.rsplit('"').nth(1).map(one_line));
-    said.filter(|text| !text.contains('{')).collect()
+    let full = text.split_once("impl fmt::Display for Full {").map_or("", |(_, rest)| rest);
+    let full = full.split("\n}\n").next().unwrap_or_default().split('"').skip(1).step_by(2);
+    said.chain(full.map(one_line)).filter(|text| !text.contains('{')).collect()
 }
 
 /// A text as it is said: without the line breaks that the code has in it.
