@@ -48,6 +48,38 @@ async fn a_line_that_nobody_waits_for_any_more_is_done_to_its_end() {
     }
 }
 
+/// Else a HAProxy that answers slowly and never to the end would take more and more memory, which is
+/// the app's.
+#[tokio::test]
+async fn what_is_answered_when_nobody_waits_any_more_is_not_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::new(Endpoint::Tcp(listener.local_addr().unwrap()));
+    let mebibyte = vec![b'x'; 1 << 20];
+    // More than the longest answer, and less of it than that while somebody waits.
+    let before = anonymous();
+    let mut stay = Vec::new();
+    for _ in 0..30 {
+        let client = client.clone();
+        let read = tokio::spawn(async move { client.overview(None).await });
+        let (mut far, _) = listener.accept().await.unwrap();
+        while far.read_u8().await.unwrap() != b'\n' {}
+        far.write_all(&mebibyte).await.unwrap();
+        read.abort();
+        assert!(read.await.unwrap_err().is_cancelled());
+        far.write_all(&mebibyte).await.unwrap();
+        stay.push(far);
+    }
+    let more = anonymous().saturating_sub(before);
+    assert!(more < 10_000, "{more} kB more");
+}
+
+/// This process's anonymous memory, in kB.
+fn anonymous() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// HAProxy 3.2 crashes when somebody leaves in the middle of a table.
 #[tokio::test]
 async fn a_table_that_nobody_waits_for_any_more_is_read_to_its_end() {
@@ -62,6 +94,7 @@ async fn a_table_that_nobody_waits_for_any_more_is_read_to_its_end() {
     let left = tokio::time::timeout(Duration::from_millis(500), far.read_u8()).await;
     assert!(left.is_err(), "it has left in the middle: {left:?}");
     far.write_all(b"\n\nPid: 1\n\n").await.unwrap();
+    far.shutdown().await.unwrap();
     let left = tokio::time::timeout(support::DEADLINE, far.read_u8()).await;
     assert!(matches!(left, Ok(Err(_))), "it leaves at the end: {left:?}");
 }

@@ -4,6 +4,7 @@
 //! that outlives a reload goes on talking to the old worker.
 
 mod sweep;
+mod whole;
 
 use std::fmt;
 use std::io;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
@@ -25,7 +26,6 @@ use super::wire::server::{self, Server};
 use super::wire::stat::{ServerStat, StatTable};
 use super::wire::{TableError, excerpt};
 use crate::net::connect;
-use crate::task;
 
 pub use sweep::Swept;
 
@@ -224,19 +224,6 @@ impl Client {
         Ok((Box::new(stream), Some(local)))
     }
 
-    /// The same, and it goes on when this is dropped or takes too long.
-    async fn whole_exchange(&self, commands: &[Command<'_>]) -> Result<Exchange, ClientError> {
-        let deadline = Instant::now() + EXCHANGE_TIMEOUT;
-        let (mut stream, local) = self.connect(deadline).await?;
-        let (line, want) = (line(commands), commands.len());
-        let talk = async move { timeout(LINGER, talk(&mut *stream, line, want)).await };
-        match timeout_at(deadline, task::outcome(talk)).await {
-            Ok(Ok(Ok(replies))) => Ok(Exchange { replies: self.heard(replies)?, local }),
-            Ok(Ok(Err(_))) | Err(_) => Err(ClientError::TimedOut(EXCHANGE_TIMEOUT)),
-            Ok(Err(_)) => Err(ClientError::Cut { got: 0, want }),
-        }
-    }
-
     /// Sends commands that change something; the first one refused is an error. HAProxy drops what is
     /// left of a line when its sender is gone, and half a line leaves a slot that looks like an
     /// operator's doing. So the line goes on when this is dropped, or when it takes too long.
@@ -323,14 +310,23 @@ async fn talk(
     line: String,
     want: usize,
 ) -> Result<Vec<String>, ClientError> {
+    let written = send(stream, &line).await;
+    hear(stream, written, want).await
+}
+
+async fn send(stream: &mut dyn Stream, line: &str) -> io::Result<()> {
     tracing::trace!(line = line.trim_end(), "send");
-    // In TLS 1.3 the server refuses our certificate only after our side of the handshake is done: what
-    // it said is then to be read although nothing can be written any more.
-    let written = async {
-        stream.write_all(line.as_bytes()).await?;
-        stream.flush().await
-    }
-    .await;
+    stream.write_all(line.as_bytes()).await?;
+    stream.flush().await
+}
+
+/// The replies to a line. In TLS 1.3 the server refuses our certificate only after our side of the
+/// handshake is done: what it said is then to be read although nothing could be written any more.
+async fn hear(
+    stream: &mut dyn Stream,
+    written: io::Result<()>,
+    want: usize,
+) -> Result<Vec<String>, ClientError> {
     let mut frames = FramedRead::with_capacity(stream, ReplyCodec::new(MAX_ANSWER), 4096);
     let mut replies = Vec::with_capacity(want);
     while replies.len() < want {

@@ -102,7 +102,6 @@ async fn answer(client: &Client, ask: &Ask) -> Heard {
         Ask::Route => Ok(Heard::Route(discovery::route(client.endpoint()))),
         Ask::Ping => client.ping().await.map(Heard::Alive),
         Ask::Table { backend, .. } => client.overview(backend.as_deref()).await.map(|overview| {
-            // Over a Unix socket nothing is said of our address.
             let Overview { servers, mut peers } = overview;
             // Over a Unix socket nothing is said of our address.
             peers.local = peers.local.or_else(discovery::outward);

@@ -1,10 +1,12 @@
 //! Reading and changing on one connection, for an address with several HAProxys behind it: what is
 //! read on one connection and written on another may be meant for different processes.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Client, ClientError, EXCHANGE_TIMEOUT, LINGER, MAX_ANSWER, Peers, Stream, line, talk};
+use super::whole::discard;
+use super::{Client, ClientError, EXCHANGE_TIMEOUT, LINGER, Peers, Stream, line, send, talk};
 use crate::registers::haproxy::wire::server;
 use crate::registers::haproxy::{Command, Process, Server};
 use crate::task;
@@ -20,17 +22,20 @@ pub struct Swept {
 
 impl Client {
     /// Reads every server and sends the commands that `choose` makes of them, all to one process.
-    /// Nothing is said of whether they were accepted: the next sweep shows it. Goes on when this is
-    /// dropped.
+    /// Nothing is said of whether they were accepted: the next sweep shows it. What is begun goes on
+    /// when this is dropped.
     pub async fn sweep(
         &self,
         choose: impl FnOnce(&[Server]) -> Option<String> + Send + 'static,
     ) -> Result<Swept, ClientError> {
         let deadline = Instant::now() + EXCHANGE_TIMEOUT;
-        let (mut stream, local) = self.connect(deadline).await?;
-        let talk = async move { timeout(LINGER, both(&mut *stream, choose)).await };
-        match timeout_at(deadline, task::outcome(talk)).await {
-            Ok(Ok(Ok(done))) => {
+        let (stream, local) = self.connect(deadline).await?;
+        let (say, said) = oneshot::channel();
+        task::spawn(async move {
+            let _ = timeout(LINGER, to_its_end(stream, choose, say)).await;
+        });
+        match timeout_at(deadline, said).await {
+            Ok(Ok(done)) => {
                 let (process, changed) = done?;
                 Ok(Swept { peers: Peers { process, local }, changed })
             }
@@ -39,14 +44,38 @@ impl Client {
     }
 }
 
+type Outcome = Result<(Option<Process>, bool), ClientError>;
+
 /// The prompt keeps a connection open for another line (management guide, 9.3). It stands before some
 /// of the answers.
-async fn both(
-    stream: &mut dyn Stream,
+async fn to_its_end(
+    mut stream: Box<dyn Stream>,
     choose: impl FnOnce(&[Server]) -> Option<String>,
-) -> Result<(Option<Process>, bool), ClientError> {
+    mut say: oneshot::Sender<Outcome>,
+) {
+    let stream = &mut *stream;
     let read = line(&[Command::ShowServersState(None), Command::ShowInfo]);
-    let replies = talk(stream, format!("prompt\n{read}"), 3).await?;
+    let replies = tokio::select! {
+        replies = talk(stream, format!("prompt\n{read}"), 3) => replies,
+        // Nothing is changed yet, and nothing is kept of what comes now.
+        () = say.closed() => {
+            let _ = stream.write_all(b"quit\n").await;
+            let _ = discard(stream).await;
+            return;
+        }
+    };
+    let outcome = match replies {
+        Ok(replies) => change(stream, &replies, choose).await,
+        Err(error) => Err(error),
+    };
+    let _ = say.send(outcome);
+}
+
+async fn change(
+    stream: &mut dyn Stream,
+    replies: &[String],
+    choose: impl FnOnce(&[Server]) -> Option<String>,
+) -> Outcome {
     let reply = |index: usize| {
         let reply = replies.get(index).map_or("", String::as_str);
         reply.strip_prefix("> ").unwrap_or(reply)
@@ -55,10 +84,8 @@ async fn both(
     let change = choose(&server::parse(reply(1))?);
     let changed = change.is_some();
     let last = format!("{}quit\n", change.unwrap_or_default());
-    stream.write_all(last.as_bytes()).await.map_err(ClientError::Exchange)?;
-    stream.flush().await.map_err(ClientError::Exchange)?;
+    send(stream, &last).await.map_err(ClientError::Exchange)?;
     // It has carried out everything when it closes.
-    let (mut rest, mut heard) = (stream.take(MAX_ANSWER as u64), [0; 512]);
-    while rest.read(&mut heard).await.map_err(ClientError::Exchange)? > 0 {}
+    discard(stream).await.map_err(ClientError::Exchange)?;
     Ok((process, changed))
 }
