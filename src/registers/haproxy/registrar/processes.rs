@@ -42,9 +42,19 @@ impl Known {
 
     /// Whether they are the same one.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.process.pid == other.process.pid
-            && self.process.node == other.process.node
-            && (self.started - other.started).abs() <= SLACK
+        self.has_name_of(other) && (self.started - other.started).abs() <= SLACK
+    }
+
+    /// Whether this may be the other a while later that was halted in between: HAProxy 2.6 takes such
+    /// a gap for a clock that was set, and does not count it.
+    fn resumes(&self, other: &Self) -> bool {
+        self.has_name_of(other)
+            && self.process.uptime >= other.process.uptime
+            && self.started >= other.started
+    }
+
+    fn has_name_of(&self, other: &Self) -> bool {
+        self.process.pid == other.process.pid && self.process.node == other.process.node
     }
 }
 
@@ -65,13 +75,14 @@ impl Processes {
             return Answerer::Same;
         }
         let seen = Known::new(process, now);
-        let at = self.known.iter().rposition(|known| known.is(&seen));
         let first = self.known.is_empty();
+        let last = self.known.len().saturating_sub(1);
+        let resumed = || self.known.last().is_some_and(|last| seen.resumes(last)).then_some(last);
+        let at = self.known.iter().rposition(|known| known.is(&seen)).or_else(resumed);
         if let Some(at) = at {
-            let last = at + 1 == self.known.len();
-            let known = self.known.remove(at);
-            self.known.push(known);
-            if last {
+            self.known.remove(at);
+            self.known.push(seen);
+            if at == last {
                 return Answerer::Same;
             }
             self.returns.push(now);
@@ -135,6 +146,19 @@ mod tests {
         let old = Process { stopping: true, ..process(1, "a", 1000) };
         let mixed: Vec<_> = (0..20).flat_map(|_| [old.clone(), process(2, "a", 1)]).collect();
         assert!(!alternate(&mixed), "one that stops is no HAProxy of its own");
+    }
+
+    #[test]
+    fn one_that_was_halted_is_the_same_and_one_that_was_restarted_is_not() {
+        let mut processes = Processes::default();
+        let mut note =
+            |uptime, now| processes.note(&process(7, "a", uptime), Duration::from_secs(now));
+        assert_eq!(note(1, 0), Answerer::Same);
+        assert_eq!(note(2, 9), Answerer::Same, "halted for eight seconds");
+        assert_eq!(note(62, 69), Answerer::Same);
+        assert_eq!(note(63, 3000), Answerer::Same);
+        assert_eq!(note(1, 3010), Answerer::Other, "restarted");
+        assert_eq!(note(500, 3011), Answerer::Other, "started before: another host's");
     }
 
     #[test]
