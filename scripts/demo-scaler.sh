@@ -132,7 +132,7 @@ load 4 300 "$work/calm" &
 calm_pid=$!
 load 50 20 "$work/peak" &
 peak_pid=$!
-watch_until 6 30
+watch_until 5 30
 slots
 wait "$peak_pid" || fail "$(cat "$work/peak")"
 peak_pid=
