@@ -88,8 +88,12 @@ impl DockerExecutor {
         };
         // A host that does not say what time it is has ours.
         let time = async { Ok(host.time().await) };
-        let (ask, time) = (self.patience.ask, within(self.patience.ask, time));
-        let (listed, time) = tokio::join!(within(ask, list), time);
+        let (usual, ask) = (self.patience.ask, host.patience(self.patience.ask));
+        let (listed, time) = tokio::join!(timeout(ask, list), within(ask, time));
+        let listed = listed.unwrap_or_else(|_| {
+            host.came_late(usual);
+            Err(no_answer(usual))
+        });
         let now = clock::now();
         let behind = time.ok().flatten().map_or(0, |theirs| now.0.saturating_sub(theirs.0));
         let replica = |summary: ContainerSummary| {
@@ -232,6 +236,9 @@ async fn within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, StepError>>,
 ) -> Result<T, StepError> {
-    let late = || StepError::Unreachable(format!("no answer within {limit:?}"));
-    timeout(limit, answer).await.map_err(|_| late())?
+    timeout(limit, answer).await.map_err(|_| no_answer(limit))?
+}
+
+fn no_answer(limit: Duration) -> StepError {
+    StepError::Unreachable(format!("no answer within {limit:?}"))
 }

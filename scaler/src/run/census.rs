@@ -130,7 +130,7 @@ pub async fn update(
         census.remove(key);
         changed.remove(key);
     }
-    specs(census, keep, executor, &mut changed).await;
+    specs(census, &sight.hosts, keep, executor, &mut changed).await;
     Changed { changed, gone }
 }
 
@@ -232,9 +232,10 @@ pub enum Keep {
     Nothing,
 }
 
-/// Fetches the specs that are missing.
+/// Fetches the specs that are missing, from hosts that answer.
 async fn specs(
     census: &mut Census,
+    hosts: &[String],
     keep: &dyn Fn(&str) -> Keep,
     executor: &dyn Executor,
     changed: &mut HashSet<(String, String)>,
@@ -247,6 +248,9 @@ async fn specs(
             Keep::One => !have.contains(&known.service),
             Keep::Nothing => false,
         };
+        if !hosts.contains(&known.host) {
+            continue;
+        }
         if !wanted || known.spec.is_some() || matches!(known.fate, Fate::Deleted | Fate::Gone) {
             continue;
         }

@@ -1,10 +1,10 @@
 //! Peers that take a question and never end their answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::support::lead;
+use crate::support::{DEADLINE, eventually, lead};
 use berth_scaler::config::{self, Config, DockerHost, StoreUrl};
 use berth_scaler::executor::docker::{DockerExecutor, Hosts};
 use berth_scaler::executor::{BoxFuture, Ending, Executor, Progress, Sight, StepError, Task};
@@ -49,6 +49,55 @@ async fn a_docker_host_that_stops_in_mid_answer_is_one_that_does_not_answer() {
     assert!(late(executor.ending("half", "f00").await.unwrap_err()));
     let sight = executor.look().await;
     assert_eq!((sight.hosts.len(), sight.blind.len()), (0, 1));
+}
+
+/// A Docker host without containers, which goes silent and comes back as it is told.
+fn host_on_and_off(dir: &TempDir, silent: &Arc<AtomicBool>, patience: Duration) -> Hosts {
+    let path = dir.path().join("docker.sock");
+    let (listener, silent) = (UnixListener::bind(&path).unwrap(), silent.clone());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut question = [0; 4096];
+            let _ = stream.read(&mut question).await;
+            if silent.load(Relaxed) {
+                held.push(stream);
+                continue;
+            }
+            held.clear();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                           Connection: close\r\nContent-Length: 2\r\n\r\n[]";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let host = config::Docker {
+        name: "on-and-off".to_owned(),
+        host: DockerHost::Unix(path),
+        tls: None,
+        lost_after: config::Docker::LOST_AFTER,
+    };
+    Hosts::new(&[host], patience).unwrap()
+}
+
+#[tokio::test]
+async fn a_silent_host_is_waited_for_once_and_seen_when_it_is_back() {
+    let (dir, silent) = (TempDir::new().unwrap(), Arc::new(AtomicBool::new(true)));
+    let patience = Duration::from_secs(5);
+    let executor = DockerExecutor::new(host_on_and_off(&dir, &silent, patience), patience);
+    // So many rounds of the whole patience each would never be done by then.
+    let rounds = async {
+        for _ in 0..25 {
+            let sight = executor.look().await;
+            let why = "no answer within 5s".to_owned();
+            assert_eq!(sight.blind, [("on-and-off".to_owned(), why)]);
+        }
+    };
+    tokio::time::timeout(DEADLINE, rounds).await.expect("it holds every round up");
+    silent.store(false, Relaxed);
+    eventually("it is seen again", async || {
+        (executor.look().await.hosts == ["on-and-off"]).then_some(())
+    })
+    .await;
 }
 
 /// Never answers the first question; after that there is nothing to be seen.

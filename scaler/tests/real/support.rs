@@ -11,7 +11,7 @@ use berth_scaler::store::{Store, lease::Lease};
 use tempfile::TempDir;
 
 /// Longest wait for a condition.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Whether a server can be had; a missing one fails the test where CI is set and is told elsewhere.
 pub(crate) fn have(programs: &[&str]) -> bool {
