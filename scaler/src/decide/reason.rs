@@ -139,7 +139,9 @@ struct Short(f64);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == self.0.round() || self.0 >= 100.0 {
+        if self.0 >= 1e12 {
+            write!(f, "{:.1e}", self.0)
+        } else if self.0 == self.0.round() || self.0 >= 100.0 {
             write!(f, "{:.0}", self.0)
         } else if self.0 >= 1.0 {
             write!(f, "{:.1}", self.0)

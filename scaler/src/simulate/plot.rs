@@ -41,6 +41,16 @@ pub fn svg(title: &str, series: &[Series]) -> String {
         escape(title)
     );
     legend(&mut out, series);
+    if plot.each() > 1 {
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#666\">of every {} s the most demand, the \
+             least capacity, the longest queue</text>",
+            WIDTH as f64 - RIGHT,
+            TOP + DEMAND + GAP - 6.0,
+            plot.each()
+        );
+    }
     let all = || series.iter().flat_map(|s| &s.moments);
     let most = all().map(|m| m.rate.max(m.capacity)).fold(1.0, f64::max);
     let axis = Axis { top: TOP, height: DEMAND, most: nice(most), unit: "requests/s" };
@@ -81,6 +91,11 @@ struct Plot {
 }
 
 impl Plot {
+    /// Seconds in a column.
+    fn each(&self) -> usize {
+        self.secs.div_ceil(self.columns.max(1)).max(1)
+    }
+
     /// One point for each column: of its seconds the one that `pick` prefers.
     fn columns(
         &self,
@@ -88,7 +103,7 @@ impl Plot {
         of: impl Fn(&Moment) -> f64,
         pick: impl Fn(f64, f64) -> f64,
     ) -> Vec<(f64, f64)> {
-        let each = self.secs.div_ceil(self.columns.max(1)).max(1);
+        let each = self.each();
         let point = |(i, chunk): (usize, &[Moment])| {
             let value = chunk.iter().map(&of).reduce(&pick).unwrap_or(0.0);
             (self.x(i * each), value)
@@ -106,10 +121,12 @@ impl Plot {
         let step = STEPS.into_iter().find(|s| self.secs / s <= 8).unwrap_or(self.secs);
         for second in (0..=self.secs).step_by(step.max(1)) {
             let x = self.x(second);
+            // The last one must not run over the edge.
+            let anchor = if x > WIDTH as f64 - 2.0 * RIGHT { "end" } else { "middle" };
             let _ = writeln!(
                 out,
                 "<path d=\"M{x:.1} {y}v5\" stroke=\"#666\"/><text x=\"{x:.1}\" y=\"{:.1}\" \
-                 text-anchor=\"middle\" fill=\"#333\">{}</text>",
+                 text-anchor=\"{anchor}\" fill=\"#333\">{}</text>",
                 y + 19.0,
                 clock(second)
             );
@@ -200,5 +217,6 @@ fn clock(second: usize) -> String {
 }
 
 fn escape(text: &str) -> String {
+    let text = text.replace(char::is_control, "\u{fffd}");
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -84,9 +84,11 @@ fn a_plot_keeps_the_shortest_queue_and_no_markup_of_a_name() {
     let calm = Moment { rate: 100.0, capacity: 200.0, queue: 0.0, running: 4 };
     let mut moments = vec![calm; 86_400];
     moments[40_000].queue = 777.0;
-    let picture = svg("<b>&", &[Series { name: "a<b".to_owned(), moments }]);
-    assert!(picture.contains("&lt;b&gt;&amp;") && picture.contains("a&lt;b"));
+    let picture = svg("<b>&\u{7}", &[Series { name: "a<b".to_owned(), moments }]);
+    assert!(picture.contains("&lt;b&gt;&amp;\u{fffd}<") && picture.contains("a&lt;b"));
     assert!(!picture.contains("NaN"));
+    assert!(picture.contains("of every 100 s the most demand, the least capacity"));
+    assert!(picture.contains("text-anchor=\"end\" fill=\"#333\">day 1<"), "not over the edge");
     // Of 800 waiting at most, 777 are three hundredths of the way down.
     let (top, height) = (352.0, 110.0);
     let y = format!(" {:.1}", top + height * (1.0 - 777.0 / 800.0));

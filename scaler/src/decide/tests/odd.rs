@@ -31,3 +31,11 @@ fn a_long_time_at_the_maximum_is_not_paid_back_for_hours() {
     let after = w.wait(5).tick(&[300.0]);
     assert!(after.to <= 9, "half an hour after: {}", after.reason);
 }
+
+#[test]
+fn an_absurd_number_is_told_in_few_words() {
+    let mut w = requests(13);
+    settled(&mut w, 440.0);
+    let said = w.wait(5).tick(&[1e99]).reason;
+    assert!(said.contains("requests jumped from 436 to 1.0e99") && said.len() < 300, "{said}");
+}
