@@ -1,9 +1,9 @@
 //! `berth-scaler simulate`.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use berth_scaler::commands::{Failure, show};
 use berth_scaler::config::{LoadError, Sources, parse_policies};
-use berth_scaler::policy::{Law, Policy, UTILISATION};
+use berth_scaler::policy::{Law, MOST_REPLICAS, Policy, UTILISATION};
 use berth_scaler::simulate::law::{Law as Play, peers};
 use berth_scaler::simulate::load::{BUILT_IN, Load};
 use berth_scaler::simulate::ours::{Ours, default_policy};
@@ -28,7 +28,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     changed: Option<PathBuf>,
     /// Which one, when there are several
-    #[arg(long)]
+    #[arg(long, value_name = "POLICY")]
     name: Option<String>,
     /// Seconds between its ticks
     #[arg(long, value_name = "SECS", default_value = "5", value_parser = at_least_one)]
@@ -39,17 +39,17 @@ pub(super) struct Options {
     /// Requests per second that the laws aim at per replica (0.7 of the capacity)
     #[arg(long, value_name = "N", value_parser = above_zero)]
     target: Option<f64>,
-    /// Seconds from the order of a replica to its first answer
-    #[arg(long, value_name = "SECS", default_value = "20")]
-    start: u32,
+    /// Seconds from the order of a replica to its first answer (20; with --policy its start_time)
+    #[arg(long, value_name = "SECS")]
+    start: Option<u32>,
     /// Seconds a replica needs to go
     #[arg(long, value_name = "SECS", default_value = "10")]
     drain: u32,
     /// Fewest replicas (1; with --policy its own)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = replicas)]
     min: Option<u32>,
     /// Most replicas (1000; with --policy its own)
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one_replica)]
     max: Option<u32>,
     /// Multiply the load
     #[arg(long, value_name = "X", default_value = "1", value_parser = above_zero)]
@@ -64,15 +64,15 @@ pub(super) struct Options {
     #[arg(long, value_name = "X", default_value = "0", value_parser = fraction)]
     warm_up: f64,
     /// That of the default law (0.17)
-    #[arg(long, value_name = "N", value_parser = at_least_zero)]
+    #[arg(long, value_name = "N", value_parser = at_least_zero, conflicts_with = "policy")]
     headroom: Option<f64>,
     /// Show all laws what was served instead of what was asked for
     ///
     /// As the use of a processor is: it stops growing where the replicas are full.
     #[arg(long)]
     served: bool,
-    /// Instead: the default law at several headrooms, the HPA at several targets
-    #[arg(long)]
+    /// Instead: the default law, or --policy, at several headrooms and the HPA at several targets
+    #[arg(long, conflicts_with_all = ["changed", "headroom", "svg"])]
     frontier: bool,
     /// Draw demand, capacity and what waits into this file (of the last load)
     #[arg(long, value_name = "FILE")]
@@ -81,7 +81,7 @@ pub(super) struct Options {
     #[arg(long)]
     json: bool,
     /// Instead: the time of one tick over N policies of 10 containers each
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", exclusive = true)]
     bench: Option<usize>,
 }
 
@@ -89,29 +89,40 @@ pub(super) fn run(options: Options) -> anyhow::Result<()> {
     if let Some(policies) = options.bench {
         return Ok(print_bench(policies)?);
     }
-    if options.from >= options.to {
-        bail!("--from must be less than --to");
-    }
+    ensure!(options.from < options.to, "--from must be less than --to");
     let policy = options.policy.as_deref().map(|file| read_policy(file, &options)).transpose()?;
     let changed = options.changed.as_deref().map(|file| read_policy(file, &options)).transpose()?;
-    let setup = setup(&options, policy.as_ref().or(changed.as_ref()))?;
+    let any = policy.as_ref().or(changed.as_ref());
+    ensure!(options.name.is_none() || any.is_some(), "--name needs --policy or --changed");
+    let setup = setup(&options, any)?;
     for name in &options.loads {
         let load = load(name)?.times(options.times as f32).part(options.from, options.to);
+        ensure!(load.most() <= MOST, "{name}: more than {MOST:e} requests in a second");
         let from = (load.secs() as f64 * options.warm_up) as u64;
+        let counted = load.secs() - from;
+        ensure!(counted > 0, "{name}: --from, --to and --warm-up leave nothing of it to count");
         let rows = match options.frontier {
-            true => frontier::rows(&setup, &load, options.interval, from),
+            true => {
+                let policy = policy.clone().unwrap_or_else(|| default_policy(&setup, None));
+                let has_target = policy.metrics.iter().any(|m| matches!(m.law, Law::Target(_)));
+                ensure!(has_target, "--frontier needs a policy that has a metric with a target");
+                frontier::rows(&setup, &load, &policy, options.interval, from)
+            }
             false => rows(&options, &setup, &load, [policy.as_ref(), changed.as_ref()], from)?,
         };
-        let (name, secs) = (&load.name, load.secs());
+        let name = &load.name;
         let report = match (options.json, options.frontier) {
-            (true, _) => report::json(name, &setup, secs, &rows).to_string(),
-            (false, true) => report::frontier(name, &setup, secs, &rows),
-            (false, false) => report::table(name, &setup, secs, &rows),
+            (true, _) => report::json(name, &setup, counted, &rows).to_string(),
+            (false, true) => report::frontier(name, &setup, counted, &rows),
+            (false, false) => report::table(name, &setup, counted, &rows),
         };
         show(|out| writeln!(out, "{report}"))?;
     }
     Ok(())
 }
+
+/// More requests in a second than this are no load.
+const MOST: f64 = 1e12;
 
 /// Our own policies, then the peers. What ours did is drawn if that is asked for.
 fn rows(
@@ -174,6 +185,20 @@ fn at_least_one(text: &str) -> Result<u32, String> {
     }
 }
 
+fn replicas(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(n) if n <= MOST_REPLICAS => Ok(n),
+        _ => Err(format!("expected a whole number up to {MOST_REPLICAS}")),
+    }
+}
+
+fn at_least_one_replica(text: &str) -> Result<u32, String> {
+    match replicas(text)? {
+        0 => Err("expected a whole number from 1 on".to_owned()),
+        n => Ok(n),
+    }
+}
+
 fn read_policy(file: &Path, options: &Options) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let policies = parse_policies(&text, &Sources::any())
@@ -199,16 +224,19 @@ fn setup(options: &Options, policy: Option<&Policy>) -> anyhow::Result<Setup> {
             Law::Backlog { .. } | Law::Steps(_) => None,
         })
     });
+    if let (Some(target), Some(capacity)) = (options.target, options.capacity) {
+        ensure!(target <= capacity, "--target {target} is above --capacity {capacity}");
+    }
     let target = options.target.or(of_policy.map(|(target, _)| target));
     let capacity = options.capacity.or(of_policy.map(|(_, capacity)| capacity));
     let capacity = capacity.or(target.map(|t| t / UTILISATION)).unwrap_or(50.0);
     let target = target.unwrap_or(capacity * UTILISATION);
     let min = options.min.or(policy.map(|p| p.min)).unwrap_or(1);
     let max = options.max.or(policy.map(|p| p.max)).unwrap_or(1000);
-    if min > max {
-        bail!("--min {min} is above --max {max}");
-    }
-    let (start, drain, served) = (options.start, options.drain, options.served);
+    ensure!(min <= max, "the least replicas, {min}, are above the most, {max}");
+    let of_policy = policy.map(|p| p.start_time.as_secs_f64().ceil() as u32);
+    let start = options.start.or(of_policy).unwrap_or(20);
+    let (drain, served) = (options.drain, options.served);
     Ok(Setup { capacity, target, start, drain, min, max, served })
 }
 
@@ -220,8 +248,10 @@ fn load(name: &str) -> anyhow::Result<Load> {
     if name == "-" {
         std::io::stdin().read_to_string(&mut text).context("standard input")?;
     } else {
-        text = std::fs::read_to_string(name)
-            .with_context(|| format!("{name} is none of {} and no file", BUILT_IN.join(", ")))?;
+        text = std::fs::read_to_string(name).with_context(|| match Path::new(name).exists() {
+            true => name.to_owned(),
+            false => format!("{name} is none of {} and no file", BUILT_IN.join(", ")),
+        })?;
     }
     let title = Path::new(name).file_name().map_or(name.into(), |n| n.to_string_lossy());
     Load::parse(&title, &text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
@@ -230,10 +260,10 @@ fn load(name: &str) -> anyhow::Result<Load> {
 fn print_bench(most: usize) -> Result<(), Failure> {
     show(|out| writeln!(out, "policies  containers  one tick     per policy"))?;
     for count in [most / 4, most / 2, most] {
-        let spent = bench::tick(count);
-        let each = spent.as_secs_f64() * 1e6 / count.max(1) as f64;
+        let spent = bench::tick(count).as_secs_f64();
+        let each = spent * 1e6 / count.max(1) as f64;
         let containers = count * bench::REPLICAS as usize;
-        let tick = spent.as_secs_f64() * 1e3;
+        let tick = spent * 1e3;
         show(|out| writeln!(out, "{count:8}  {containers:10}  {tick:8.2} ms  {each:7.2} µs"))?;
     }
     Ok(())

@@ -1,11 +1,12 @@
-//! What more speed costs: our law at several headrooms beside its peers at several targets.
+//! What more speed costs: a policy at several headrooms beside its peers at several targets.
 
 use super::load::Load;
-use super::ours::{Ours, default_policy};
+use super::ours::Ours;
 use super::report::Row;
 use super::{Outcome, Setup, play};
+use crate::policy::{Law, Policy};
 
-/// Headrooms of the default law.
+/// Headrooms of the policy's metrics with a target.
 const HEADROOMS: [f64; 6] = [0.08, 0.12, 0.17, 0.20, 0.25, 0.35];
 /// What the peers' targets are multiplied by.
 const TARGETS: [f64; 6] = [1.10, 1.06, 1.03, 1.00, 0.96, 0.92];
@@ -13,12 +14,17 @@ const TARGETS: [f64; 6] = [1.10, 1.06, 1.03, 1.00, 0.96, 0.92];
 const PEERS: [usize; 2] = [0, 1];
 
 /// Plays all of them, the cheapest first.
-pub fn rows(setup: &Setup, load: &Load, interval: u32, from: u64) -> Vec<Row> {
+pub fn rows(setup: &Setup, load: &Load, policy: &Policy, interval: u32, from: u64) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for headroom in HEADROOMS {
-        let mut law = Ours::new(default_policy(setup, Some(headroom)), interval);
-        let outcome = play(setup, load, &mut law, from);
-        rows.push((format!("berth, headroom {headroom:.2}"), outcome));
+        let mut policy = policy.clone();
+        for metric in &mut policy.metrics {
+            if let Law::Target(law) = &mut metric.law {
+                law.headroom = headroom;
+            }
+        }
+        let name = format!("{}, headroom {headroom:.2}", policy.name);
+        rows.push((name, play(setup, load, &mut Ours::new(policy, interval), from)));
     }
     for times in TARGETS {
         let aimed = Setup { target: setup.target * times, ..setup.clone() };

@@ -116,6 +116,11 @@ impl Load {
         self.rates.len() as u64 * self.step
     }
 
+    /// The most requests in a second.
+    pub fn most(&self) -> f64 {
+        self.rates.iter().copied().fold(0.0, f32::max).into()
+    }
+
     /// So many times as much.
     pub fn times(mut self, factor: f32) -> Self {
         self.rates.iter_mut().for_each(|r| *r *= factor);

@@ -9,7 +9,7 @@ use crate::scale::{alert, policy, settled};
 use crate::support::{Containers, Process, Site, eventually};
 
 /// The exit code, and all that was printed.
-fn told(command: &mut Command) -> (i32, String) {
+pub(crate) fn told(command: &mut Command) -> (i32, String) {
     let out = command.output().unwrap();
     let all = [out.stdout, out.stderr].concat();
     (out.status.code().unwrap(), String::from_utf8_lossy(&all).into_owned())

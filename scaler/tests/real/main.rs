@@ -19,6 +19,7 @@ mod metrics;
 mod notify;
 mod podman;
 mod scale;
+mod simulate;
 mod stop;
 mod store;
 mod time;
