@@ -74,6 +74,8 @@ host = "$endpoint"
 [[haproxy]]
 name = "edge"
 servers = ["$gateway:$stats"]
+# No reload: no process before this one still has sessions.
+settle = "1s"
 
 [[policy]]
 policy_name = "demo"
@@ -82,7 +84,7 @@ naming_convention = "${name}_"
 autoscale_min_instance = 1
 autoscale_max_instance = 8
 start_time = "1s"
-down = { window = "8s", limit_count = 2, limit_period = "4s" }
+down = { window = "8s", idle = "8s", limit_count = 2, limit_period = "4s" }
 
 [[policy.metric]]
 name = "sessions"
