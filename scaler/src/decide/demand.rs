@@ -19,6 +19,8 @@ pub(super) struct Demand<'a> {
     pub(super) least: u32,
     /// Replicas worth keeping, were they there.
     pub(super) keep: u32,
+    /// Whether anything but thresholds is known.
+    tracked: bool,
     /// What asks for the most.
     pub(super) driver: Option<Driver<'a>>,
     /// The first metric that cannot be trusted.
@@ -32,9 +34,9 @@ impl Demand<'_> {
         Some(Limited::Blind { metric: metric.name.clone(), why: why.clone() })
     }
 
-    /// Whether what is spare may idle for a while: thresholds have a quiet zone of their own.
+    /// Whether what is spare may idle for a while: thresholds alone have a quiet zone of their own.
     pub(super) fn may_idle(&self) -> bool {
-        self.driver.is_some_and(|d| !matches!(d.metric.law, Law::Steps(_)))
+        self.tracked
     }
 }
 
@@ -140,6 +142,7 @@ fn combine<'a>(
         want: most.map(|(want, _)| want),
         least: least.max(threshold),
         keep: keep.max(threshold),
+        tracked: tracked.is_some(),
         driver: most.map(|(_, driver)| driver),
         blind,
     }

@@ -116,3 +116,20 @@ fn an_act_that_came_to_nothing_is_taken_back() {
     w.replicas = Some(Replicas { running: 2, ..Replicas::default() });
     assert_eq!(w.wait(5).tick(&[230.0]).to, 5);
 }
+
+#[test]
+fn a_threshold_that_asks_for_more_does_not_let_others_go_sooner() {
+    let mut policy = webapp(1, 20);
+    let below = [(30.0, 3), (100.0, 1)];
+    let steps = below.map(|(threshold, remove)| Step::Below { threshold, remove });
+    policy.metrics =
+        vec![metric("sessions", target(50.0)), metric("rtime", Law::Steps(steps.to_vec()))];
+    (policy.down.window, policy.down.idle) = (Duration::ZERO, Duration::from_secs(30));
+    // The sessions keep 8 of 10; the threshold takes three at 20 and one at 80.
+    for (rtime, recommended) in [(20.0, 8), (80.0, 9)] {
+        let mut w = World::new(policy.clone(), 10);
+        w.tick(&[320.0, rtime]);
+        let said = w.wait(5).tick(&[320.0, rtime]);
+        assert_eq!((said.to, said.want), (10, recommended), "{}", said.reason);
+    }
+}

@@ -135,6 +135,35 @@ proptest! {
     }
 
     #[test]
+    fn more_of_one_of_several_metrics_never_means_fewer_replicas(
+        (policy, running) in policies(), events in events(), other in load(),
+        (one, two) in (load(), load()), first in any::<bool>(),
+    ) {
+        let mut w = World::new(policy, running);
+        let far = [(300.0, 30.0, 3), (120.0, 15.0, 1)];
+        let below = far.map(|(_, threshold, remove)| Step::Below { threshold, remove });
+        let above = far.map(|(threshold, _, add)| Step::Above { threshold, add });
+        for metric in &mut w.policy.metrics {
+            if let Law::Steps(steps) = &mut metric.law {
+                *steps = below.into_iter().chain(above).collect();
+            }
+        }
+        for event in &events {
+            w.lives(event);
+        }
+        let at = w.wait(5).now;
+        let count = w.policy.metrics.len();
+        let to = |v: f64| {
+            let pair = if first { [v, other] } else { [other, v] };
+            let readings = pair[..count].iter().map(|&v| Reading::Value { v, at }).collect();
+            let seen = Observation { readings, replicas: w.replicas, hints: Vec::new() };
+            decide(&w.policy, &seen, &w.history, at).0
+        };
+        let (less, more) = (to(one.min(two)), to(one.max(two)));
+        prop_assert!(less.to <= more.to, "{} / {}", less.reason, more.reason);
+    }
+
+    #[test]
     fn more_of_a_metric_that_moves_never_needs_fewer(
         start in vec(0.9..1.1, 1..40), slope in -0.3..0.3_f64, tick in 1..60_u64, ahead in 1..600_u64,
         (low, more) in (0.0..3.0, 0.0..0.5),
