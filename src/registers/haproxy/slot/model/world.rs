@@ -548,7 +548,7 @@ impl World {
         let spare = slot.admin == Admin::Maint && self.slots.iter().enumerate().any(other);
         let leaves = self.queue.iter().any(|(at, to, _)| *at == s && *to == Shows::Unspecified);
         match slot.shows {
-            Shows::Agent(j) if j == i && self.agents[i].wants && slot.operator => {
+            Shows::Agent(j) if j == i && self.agents[i].wants && slot.operator && !spare => {
                 Err("the owner fights the operator")
             }
             Shows::Agent(j) if j != i && slot.operator => Err("an operator's slot is touched"),
