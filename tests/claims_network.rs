@@ -87,50 +87,6 @@ fn two_haproxys_behind_one_address_are_said_once_and_nothing_stays_in_either() {
     }
 }
 
-/// On two networks with the container, each with an address of both.
-#[test]
-fn one_haproxy_behind_a_name_with_two_addresses_gives_one_slot() {
-    if !alone("one_haproxy_behind_a_name_with_two_addresses_gives_one_slot") {
-        return;
-    }
-    ip("address add 10.98.0.1/32 dev lo");
-    ip("address add 10.99.0.1/32 dev lo");
-    let port = Port::free();
-    let socket = format!(
-        "stats socket ipv4@10.98.0.1:{port} level admin\n  \
-         stats socket ipv4@10.99.0.1:{port} level admin"
-    );
-    let haproxy = Haproxy::with_global("haproxy".into(), &socket, &template(5));
-    let dir = tempfile::tempdir().unwrap();
-    let hosts = dir.path().join("hosts");
-    std::fs::write(&hosts, "10.98.0.1 lb\n10.99.0.1 lb\n").unwrap();
-    let with_hosts = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
-    let private = ["unshare", "--mount", "--", "sh", "-c", &with_hosts];
-    let (app, app_port) = (hello(), Port::free());
-    let berth = [env!("CARGO_BIN_EXE_berth"), "--", app.to_str().unwrap()];
-    let mut agent = Agent::line(&[&private[..], &berth[..]].concat())
-        .env("HAPROXY_SERVER", "lb")
-        .env("HAPROXY_PORT", port)
-        .env("ADDR", "0.0.0.0")
-        .env("PORT", app_port)
-        .env("READY_CHECK", "none")
-        .env("APP_PORT", app_port)
-        .start();
-    eventually("said", || agent.log().contains("the same HAProxy at another address"));
-    let one = || haproxy.ready().len() == 1;
-    eventually("in", one);
-    stays("one slot", one);
-    assert_eq!(agent.log().matches("in rotation").count(), 1);
-    let mut check = std::process::Command::new(private[0]);
-    check.args(&private[1..]).args([env!("CARGO_BIN_EXE_berth"), "--check"]).env_clear();
-    check.env("PATH", std::env::var_os("PATH").unwrap()).env("HAPROXY_SERVER", "lb");
-    check.env("HAPROXY_PORT", port.to_string()).env("APP_PORT", app_port.to_string());
-    let check = std::cell::RefCell::new(check);
-    eventually("--check", || check.borrow_mut().status().unwrap().success());
-    assert_eq!(agent.stop(), 143);
-    assert!(haproxy.ready().is_empty());
-}
-
 #[test]
 fn a_firewall_before_the_stats_socket_changes_nothing_for_good() {
     if !alone("a_firewall_before_the_stats_socket_changes_nothing_for_good") {

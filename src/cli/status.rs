@@ -13,7 +13,7 @@ use crate::registers::Identity;
 use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
-use crate::registers::haproxy::{Client, Endpoint, Overview, Process, Server};
+use crate::registers::haproxy::{Client, Endpoint, Overview, Server};
 use crate::task;
 
 /// Exit codes of `--check`.
@@ -54,9 +54,6 @@ pub struct SlotStatus {
     /// Whether it has told what it holds.
     #[serde(skip)]
     pub answered: bool,
-    /// Which of HAProxy's processes answered.
-    #[serde(skip)]
-    pub process: Option<Process>,
 }
 
 /// What one server says of this container.
@@ -164,26 +161,7 @@ fn one_family(slots: Vec<(bool, SlotStatus)>) -> Vec<SlotStatus> {
     let (v4, others): (Vec<_>, Vec<_>) = slots.into_iter().partition(|(v4, _)| *v4);
     let answers = |slots: &[(bool, SlotStatus)]| slots.iter().any(|(_, slot)| slot.error.is_none());
     let counts = if v4.is_empty() || (!answers(&v4) && answers(&others)) { others } else { v4 };
-    one_each(counts.into_iter().map(|(_, slot)| slot).collect())
-}
-
-/// One HAProxy with two addresses is registered with once: of those the one with a slot counts.
-fn one_each(slots: Vec<SlotStatus>) -> Vec<SlotStatus> {
-    let same = |a: &SlotStatus, b: &SlotStatus| match (&a.process, &b.process) {
-        (Some(a), Some(b)) => {
-            a.pid == b.pid && a.node == b.node && a.uptime.abs_diff(b.uptime).as_secs() <= 2
-        }
-        _ => false,
-    };
-    let mut kept: Vec<SlotStatus> = Vec::new();
-    for slot in slots {
-        match kept.iter_mut().find(|other| same(other, &slot)) {
-            Some(other) if other.slot.is_none() => *other = slot,
-            Some(_) => {}
-            None => kept.push(slot),
-        }
-    }
-    kept
+    counts.into_iter().map(|(_, slot)| slot).collect()
 }
 
 fn is_v4(client: &Client) -> bool {
@@ -205,7 +183,6 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
     let Overview { servers, peers } = client.overview(None).await?;
     status.answered = true;
     let (template, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
-    status.process = peers.process;
     status.backend = Some(Arc::clone(template.backend()));
     status.address = Some(endpoint);
     let mine = |server: &&Server| template.contains(server) && server.endpoint() == Some(endpoint);

@@ -18,7 +18,7 @@ use crate::net::random;
 use crate::net::resolve::{ResolveError, Resolver};
 use crate::net::target::Target;
 use crate::registers::haproxy::Settings;
-use crate::registers::haproxy::registrar::{self, Roll};
+use crate::registers::haproxy::registrar;
 use crate::registers::haproxy::{Client, Endpoint};
 use crate::registers::{Channels, Report, Standing};
 use crate::task;
@@ -34,11 +34,10 @@ pub async fn run(target: Target, settings: Arc<Settings>, channels: Channels, re
     match target {
         Target::Ip { addr, port } => {
             let client = settings.client(SocketAddr::new(addr, port), &addr.to_string());
-            registrar::run(client, settings, channels, Roll::default()).await;
+            registrar::run(client, settings, channels).await;
         }
         Target::Unix(path) => {
-            let client = Client::new(Endpoint::Unix(path));
-            registrar::run(client, settings, channels, Roll::default()).await;
+            registrar::run(Client::new(Endpoint::Unix(path)), settings, channels).await;
         }
         Target::Name { name, port } => {
             Name::new(name, port, settings, channels, resolver).run().await;
@@ -54,8 +53,6 @@ struct Name {
     channels: Channels,
     resolver: Resolver,
     members: Few<IpAddr, Member>,
-    /// Which of them have the same HAProxy.
-    roll: Roll,
     /// Where the members report, on its way to the life cycle.
     inbox: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
     backoff: Backoff,
@@ -90,7 +87,6 @@ impl Name {
             channels,
             resolver,
             members: Few::default(),
-            roll: Roll::default(),
             inbox: mpsc::unbounded_channel(),
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             complained: false,
@@ -184,7 +180,6 @@ impl Name {
             if let Some(member) = self.members.remove(&addr) {
                 info!(register = %member.register, name = self.name, "gone from DNS and not answering; forgotten");
                 let register = Arc::clone(&member.register);
-                self.roll.strike(&register);
                 let _ = self.channels.reports.send(Report { register, epoch: 0, standing: None });
             }
         }
@@ -212,10 +207,8 @@ impl Name {
         };
         let client = self.settings.client(addr, &self.name);
         let settings = Arc::clone(&self.settings);
-        let roll = self.roll.clone();
         let task = task::keep_alive("registrar", move || {
-            let (settings, roll) = (Arc::clone(&settings), roll.clone());
-            registrar::run(client.clone(), settings, channels.clone(), roll)
+            registrar::run(client.clone(), Arc::clone(&settings), channels.clone())
         });
         // Reachable until it says otherwise: it has only just been found.
         Member { register, task, reachable: true }

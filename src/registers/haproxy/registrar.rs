@@ -11,7 +11,6 @@ mod discovery;
 mod machine;
 mod notice;
 mod processes;
-mod roll;
 mod traffic;
 
 use std::net::IpAddr;
@@ -19,18 +18,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::time::sleep;
-use tracing::info;
 
 use crate::net::random;
 use crate::registers::haproxy::client::line;
 use crate::registers::haproxy::{Client, ClientError, Overview, Settings};
-use crate::registers::{Channels, Desired, Standing};
+use crate::registers::{Channels, Standing};
 use ask::{Ask, Heard, Moment};
 use machine::Machine;
 use notice::News;
 
 pub use discovery::{Unfit, who_am_i};
-pub use roll::Roll;
 
 /// Why a turn got nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -41,42 +38,20 @@ enum Problem {
     Unfit(#[from] Unfit),
 }
 
-/// Registers with one HAProxy for as long as the container lives, unless another registrar of `roll`
-/// has the same one.
-pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels, roll: Roll) {
+/// Registers with one HAProxy for as long as the container lives.
+pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels) {
     let started = Instant::now();
     let mut machine = Machine::new(settings);
     let mut told = Told { channels: channels.clone(), addr: None, port: None, slot: None };
     let mut heard = Heard::Woken;
-    let mut before = None;
     // The life cycle must know of this register before it can hold anything.
     let epoch = channels.want.borrow().epoch;
     channels.report(epoch, Standing::Absent);
     loop {
         let want = *channels.want.borrow_and_update();
         let luck = random::fraction();
-        if let Some(peers) = heard.peers() {
-            roll.enter(&channels.register, peers);
-        }
-        let twin = roll.twin(&channels.register);
-        let desired = match &twin {
-            Some(twin) if want.desired == Desired::Serving && twin.apart => Desired::Absent,
-            _ => want.desired,
-        };
-        if let Some(twin) = twin.as_ref().filter(|_| twin != before) {
-            let (register, other) = (&channels.register, &twin.register);
-            info!(%register, %other, "the same HAProxy at another address; registered there");
-        }
-        let at = Moment { desired, now: started.elapsed(), luck };
-        let standing = match &twin {
-            // The slot is the other's too.
-            Some(twin) if desired == Desired::Serving && !twin.apart => machine.stand_by(at),
-            _ => machine.next(heard, at),
-        };
-        before = twin;
-        if standing == Some(Standing::Unreachable) {
-            roll.strike(&channels.register);
-        }
+        let at = Moment { desired: want.desired, now: started.elapsed(), luck };
+        let standing = machine.next(heard, at);
         machine.news().iter().for_each(|news| told.tell(news));
         if let Some(standing) = standing {
             channels.report(want.epoch, standing);

@@ -160,13 +160,6 @@ impl Machine {
         }
     }
 
-    /// Another one sees to all that is wished here; nothing is asked of HAProxy.
-    pub(super) fn stand_by(&mut self, at: Moment) -> Option<Standing> {
-        self.phase = Phase::Claiming { insisted: 0 };
-        self.ask = Ask::Rest(self.interval(at));
-        Some(Standing::Absent)
-    }
-
     /// Takes in who answered.
     fn note(&mut self, peers: &Peers, at: Moment) {
         let Some(process) = &peers.process else { return };

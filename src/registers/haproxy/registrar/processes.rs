@@ -25,23 +25,21 @@ pub(super) struct Processes {
     returns: Vec<Duration>,
 }
 
-/// A process that has answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+struct Known {
     process: Process,
     /// When it was started, in seconds on the observer's clock; mostly before that began.
     started: i128,
 }
 
 impl Known {
-    /// The one that answers at this time.
-    pub(super) fn new(process: &Process, now: Duration) -> Self {
+    fn new(process: &Process, now: Duration) -> Self {
         let started = i128::from(now.as_secs()) - i128::from(process.uptime.as_secs());
         Self { process: process.clone(), started }
     }
 
     /// Whether they are the same one.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    fn is(&self, other: &Self) -> bool {
         self.has_name_of(other) && (self.started - other.started).abs() <= SLACK
     }
 
