@@ -12,10 +12,12 @@ pub mod load;
 pub mod ours;
 pub mod plot;
 pub mod report;
+pub mod sight;
 
 use crate::timestamp::Timestamp;
 use law::{Law, Seen};
 use load::Load;
+use sight::{Readings, Sight};
 use std::collections::VecDeque;
 
 /// The service that is played.
@@ -33,9 +35,8 @@ pub struct Setup {
     pub min: u32,
     /// Most replicas.
     pub max: u32,
-    /// Whether the laws are shown what was served instead of what was asked for, as the use of a
-    /// processor is: it stops growing where the replicas are full.
-    pub served: bool,
+    /// How well the laws see.
+    pub sight: Sight,
 }
 
 /// What a law did with a load.
@@ -104,17 +105,18 @@ pub fn watch(
     let mut service = Service::new(setup, load.rate(0));
     let mut tally = Tally { counts_from: from, ..Tally::default() };
     let interval = u64::from(law.interval().max(1));
+    let mut readings = Readings::new(&setup.sight);
     let (mut sum, mut queue) = (0.0, 0.0f64);
     for second in 0..load.secs() {
         service.advance(second);
         let rate = load.rate(second);
         let capacity = f64::from(service.running) * setup.capacity;
-        sum += if setup.served { (queue + rate).min(capacity) } else { rate };
+        sum += if setup.sight.served { (queue + rate).min(capacity) } else { rate };
         queue = (queue + rate - capacity).max(0.0);
         if (second + 1) % interval == 0 {
             let seen = Seen {
                 now: Timestamp::from_secs(load.begins + second as i64 + 1),
-                rate: sum / interval as f64,
+                rate: readings.show(second, sum / interval as f64),
                 queue,
                 running: service.running,
                 starting: service.starting(),

@@ -8,6 +8,7 @@ use berth_scaler::simulate::law::{Law as Play, peers};
 use berth_scaler::simulate::load::{BUILT_IN, Load};
 use berth_scaler::simulate::ours::{Ours, default_policy};
 use berth_scaler::simulate::plot::{self, Series};
+use berth_scaler::simulate::sight::Sight;
 use berth_scaler::simulate::{Setup, bench, frontier, play, report, watch};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,15 @@ pub(super) struct Options {
     /// As the use of a processor is: it stops growing where the replicas are full.
     #[arg(long)]
     served: bool,
+    /// Show all laws readings that are this old
+    #[arg(long, value_name = "SECS", default_value = "0")]
+    delay: u32,
+    /// This share of the readings is missing
+    #[arg(long, value_name = "X", default_value = "0", value_parser = fraction)]
+    missing: f64,
+    /// Each reading is off by this share of it (standard deviation)
+    #[arg(long, value_name = "X", default_value = "0", value_parser = fraction)]
+    noise: f64,
     /// Instead: the default law, or --policy, at several headrooms and the HPA at several targets
     #[arg(long, conflicts_with_all = ["changed", "headroom", "svg"])]
     frontier: bool,
@@ -236,8 +246,9 @@ fn setup(options: &Options, policy: Option<&Policy>) -> anyhow::Result<Setup> {
     ensure!(min <= max, "the least replicas, {min}, are above the most, {max}");
     let of_policy = policy.map(|p| p.start_time.as_secs_f64().ceil() as u32);
     let start = options.start.or(of_policy).unwrap_or(20);
-    let (drain, served) = (options.drain, options.served);
-    Ok(Setup { capacity, target, start, drain, min, max, served })
+    let Options { drain, served, delay, missing, noise, .. } = *options;
+    let sight = Sight { served, delay, missing, noise };
+    Ok(Setup { capacity, target, start, drain, min, max, sight })
 }
 
 fn load(name: &str) -> anyhow::Result<Load> {

@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 pub struct Seen {
     /// The time.
     pub now: Timestamp,
-    /// Requests per second, on average since the last evaluation.
-    pub rate: f64,
+    /// Requests per second, on average since the last evaluation, as they are shown; `None` when the
+    /// reading is missing.
+    pub rate: Option<f64>,
     /// Requests that wait.
     pub queue: f64,
     /// Replicas that serve.
@@ -84,9 +85,11 @@ impl Law for Hpa {
     }
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
+        // Without a reading nobody does anything.
+        let Some(rate) = seen.rate else { return seen.alive() };
         let alive = seen.alive();
-        let ratio = seen.rate / (setup.target * f64::from(alive.max(1)));
-        let raw = if (ratio - 1.0).abs() <= 0.1 { alive } else { ceil(seen.rate / setup.target) };
+        let ratio = rate / (setup.target * f64::from(alive.max(1)));
+        let raw = if (ratio - 1.0).abs() <= 0.1 { alive } else { ceil(rate / setup.target) };
         if self.recommended.is_empty() {
             self.recommended.push_back((seen.now, alive));
         }
@@ -125,10 +128,12 @@ impl Law for Keda {
     }
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
-        self.idle_secs = if seen.rate > 0.0 { 0 } else { self.idle_secs + self.interval() };
+        // Without a reading nobody does anything.
+        let Some(rate) = seen.rate else { return seen.alive() };
+        self.idle_secs = if rate > 0.0 { 0 } else { self.idle_secs + self.interval() };
         let poll = seen.now.0 % 30_000 == 0;
         match (seen.alive(), setup.min) {
-            (0, 0) if seen.rate > 0.0 && poll => 1,
+            (0, 0) if rate > 0.0 && poll => 1,
             (0, 0) => 0,
             (_, 0) if self.idle_secs >= 300 => 0,
             _ => self.hpa.decide(setup, seen),
@@ -152,11 +157,13 @@ impl Law for Nomad {
     }
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
+        // Without a reading nobody does anything.
+        let Some(rate) = seen.rate else { return seen.alive() };
         let alive = seen.alive();
         if seen.now < self.cooling_until {
             return alive;
         }
-        let factor = seen.rate / f64::from(seen.running.max(1)) / setup.target;
+        let factor = rate / f64::from(seen.running.max(1)) / setup.target;
         if (factor - 1.0).abs() <= 0.01 {
             return alive;
         }
@@ -185,12 +192,14 @@ impl Law for Aws {
     }
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
+        // Without a reading nobody does anything.
+        let Some(rate) = seen.rate else { return seen.alive() };
         let alive = seen.alive();
-        self.minutes.push_back(seen.rate / f64::from(seen.running.max(1)));
+        self.minutes.push_back(rate / f64::from(seen.running.max(1)));
         if self.minutes.len() > 15 {
             self.minutes.pop_front();
         }
-        let want = ceil(seen.rate / setup.target).clamp(setup.min.max(1), setup.max);
+        let want = ceil(rate / setup.target).clamp(setup.min.max(1), setup.max);
         let high = self.minutes.iter().rev().take(3).filter(|m| **m > setup.target).count() == 3;
         let low = self.minutes.iter().filter(|m| **m < setup.target * 0.9).count() == 15;
         let cool = seen.now >= self.cooling_until;
@@ -216,8 +225,10 @@ impl Law for Script {
     }
 
     fn decide(&mut self, setup: &Setup, seen: &Seen) -> u32 {
+        // Without a reading nobody does anything.
+        let Some(rate) = seen.rate else { return seen.alive() };
         let alive = seen.alive();
-        let load = seen.rate / f64::from(seen.running.max(1)) / setup.capacity;
+        let load = rate / f64::from(seen.running.max(1)) / setup.capacity;
         let want = if load > 0.8 {
             alive + 1
         } else if load < 0.4 {

@@ -48,13 +48,15 @@ impl Play for Ours {
     /// A total is the requests per second, an average or a step's value the requests per second
     /// and running replica, a backlog the requests that wait.
     fn decide(&mut self, _: &Setup, seen: &Seen) -> u32 {
-        let each = seen.rate / f64::from(seen.running.max(1));
+        let rate = seen.rate.unwrap_or_default();
+        let each = rate / f64::from(seen.running.max(1));
         let value = |m: &Metric| match m.law {
-            Law::Target(Target { value: ValueOf::Total, .. }) => seen.rate,
+            Law::Target(Target { value: ValueOf::Total, .. }) => rate,
             Law::Target(_) | Law::Steps(_) => each,
             Law::Backlog { .. } => seen.queue,
         };
-        let reading = |m: &Metric| Reading::Value { v: value(m), at: seen.now };
+        let known = |m: &Metric| Reading::Value { v: value(m), at: seen.now };
+        let reading = |m: &Metric| seen.rate.map_or(Reading::Missing, |_| known(m));
         let replicas = Replicas {
             running: seen.running,
             starting: seen.starting,

@@ -7,7 +7,15 @@ use super::plot::{Series, svg};
 use super::*;
 
 fn setup() -> Setup {
-    Setup { capacity: 50.0, target: 35.0, start: 20, drain: 10, min: 1, max: 1000, served: false }
+    Setup {
+        capacity: 50.0,
+        target: 35.0,
+        start: 20,
+        drain: 10,
+        min: 1,
+        max: 1000,
+        sight: Sight::default(),
+    }
 }
 
 /// Always the same number, and what it was shown.
@@ -23,7 +31,7 @@ impl Law for Fixed {
     }
 
     fn decide(&mut self, _: &Setup, seen: &Seen) -> u32 {
-        self.1.push(seen.rate);
+        self.1.push(seen.rate.unwrap_or(f64::NAN));
         self.0
     }
 }
@@ -44,7 +52,7 @@ fn requests_beyond_the_capacity_wait() {
 fn what_is_served_is_all_that_a_full_service_shows() {
     let load = Load::new("flat", 0, 1, vec![500.0; 20]);
     let mut law = Fixed(10, Vec::new());
-    let few = Setup { max: 2, served: true, ..setup() };
+    let few = Setup { max: 2, sight: Sight { served: true, ..Sight::default() }, ..setup() };
     play(&few, &load, &mut law, 0);
     assert_eq!(law.1, [100.0; 4]);
 }
@@ -93,4 +101,23 @@ fn a_plot_keeps_the_shortest_queue_and_no_markup_of_a_name() {
     let (top, height) = (352.0, 110.0);
     let y = format!(" {:.1}", top + height * (1.0 - 777.0 / 800.0));
     assert!(picture.contains(&y), "the one second with a queue is drawn at{y}");
+}
+
+#[test]
+fn readings_are_late_missing_or_off_as_asked() {
+    let load = Load::new("rise", 0, 1, (0..400).map(|n| n as f32).collect());
+    let shown = |sight: Sight| {
+        let mut law = Fixed(10, Vec::new());
+        play(&Setup { sight, ..setup() }, &load, &mut law, 0);
+        law.1
+    };
+    let exact = shown(Sight::default());
+    let late = shown(Sight { delay: 15, ..Sight::default() });
+    assert_eq!(late[3..], exact[..77], "three ticks old");
+    let missing = shown(Sight { missing: 0.25, ..Sight::default() });
+    let lost = missing.iter().filter(|rate| rate.is_nan()).count();
+    assert!((10..30).contains(&lost), "{lost} of 80");
+    let noisy = shown(Sight { noise: 0.3, ..Sight::default() });
+    let off = noisy.iter().zip(&exact).map(|(n, e)| (n / e - 1.0).powi(2)).sum::<f64>() / 80.0;
+    assert!((0.2..0.4).contains(&off.sqrt()), "{off}");
 }
