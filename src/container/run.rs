@@ -4,6 +4,7 @@
 //! cannot run or breaks, what is held is given back, and the plain init takes over.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -54,7 +55,12 @@ pub fn run(
         options.environment.push(("WATCHDOG_PID".into(), None));
     }
     let mut supervisor = Supervisor::start(command, inherited, options)?;
-    let (ended, stopping) = registered(&mut supervisor, settings, notify);
+    // Making a loop can panic too, as tokio does where descriptors run out.
+    let lived = catch_unwind(AssertUnwindSafe(|| registered(&mut supervisor, settings, notify)));
+    let (ended, stopping) = lived.unwrap_or_else(|_| {
+        no_loop(&"a panic");
+        (None, false)
+    });
     let ended = ended
         .unwrap_or_else(|| plain::supervise(&mut supervisor, settings.init.stop_timeout, stopping));
     supervisor.finish();
@@ -72,7 +78,7 @@ fn registered(
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "no event loop: the app runs on, but is not registered");
+            no_loop(&error);
             return (None, false);
         }
     };
@@ -101,6 +107,10 @@ fn registered(
     };
     runtime.shutdown_background();
     outcome
+}
+
+fn no_loop(error: &dyn Display) {
+    error!(%error, "no event loop: the app runs on, but is not registered");
 }
 
 fn notify_socket(settings: &Settings) -> Option<NotifySocket> {
