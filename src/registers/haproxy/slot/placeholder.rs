@@ -135,10 +135,11 @@ impl Placeholders {
     }
 
     /// Whether the only slot with this endpoint has been untouched for long enough. A name may give
-    /// each slot another address; but of two that are written down one is an operator's.
+    /// each slot another address, all with one port; else one of two is an operator's.
     fn rests(&self, slot: &Server, endpoint: SocketAddr) -> bool {
         let since = self.alone.get(&endpoint);
-        (slot.has_name || self.alone.len() == 1)
+        let one_port = self.alone.iter().all(|(other, _)| other.port() == endpoint.port());
+        (slot.has_name && one_port || self.alone.len() == 1)
             && since.is_some_and(|since| self.read_at.saturating_sub(*since) >= SETTLING)
     }
 
