@@ -23,7 +23,7 @@ pub mod tls;
 pub mod weather;
 
 /// Longest wait for anything that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Waits until `condition` holds.
 #[track_caller]
@@ -32,6 +32,23 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     while !condition() {
         assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until `condition` has held for a while without a break: what is mended once it is seen may
+/// be broken for a moment before.
+#[track_caller]
+pub fn settles(what: &str, condition: impl Fn() -> bool) {
+    let (started, mut since) = (Instant::now(), None);
+    loop {
+        let held = condition().then(|| *since.get_or_insert_with(Instant::now));
+        match held {
+            Some(since) if since.elapsed() >= Duration::from_secs(2) => return,
+            Some(_) => {}
+            None => since = None,
+        }
+        assert!(started.elapsed() < DEADLINE, "does not settle within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
