@@ -15,6 +15,9 @@ use crate::executor::Step;
 use crate::history::History;
 use crate::timestamp::Timestamp;
 
+/// Memories in one statement: far fewer bytes than any server takes.
+const AT_ONCE: usize = 50;
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -179,7 +182,7 @@ impl Store {
             insert(&mut tx, entry).await?;
         }
         if let Some(history) = commit.history {
-            remember(&mut tx, commit.policy, history).await?;
+            remember(&mut tx, [(commit.policy, history)]).await?;
         }
         tx.commit().await?;
         Ok(Committed::Stored)
@@ -192,9 +195,7 @@ impl Store {
         memories: &[(&str, &History)],
     ) -> Result<bool, sqlx::Error> {
         let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
-        for (policy, history) in memories {
-            remember(&mut tx, policy, history).await?;
-        }
+        remember(&mut tx, memories.iter().copied()).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -332,23 +333,27 @@ impl Entry {
     }
 }
 
-pub(super) async fn remember(
+/// Stores what policies remember: many at a time, as each statement waits for the store once.
+pub(super) async fn remember<'a>(
     tx: &mut Tx,
-    policy: &str,
-    history: &History,
+    memories: impl IntoIterator<Item = (&'a str, &'a History)>,
 ) -> Result<(), sqlx::Error> {
-    let text = serde_json::to_string(history).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-    let updated = sqlx::query("UPDATE memory SET history = ? WHERE policy = ?")
-        .bind(&text)
-        .bind(policy)
-        .execute(&mut **tx)
-        .await?;
-    if updated.rows_affected() == 0 {
-        sqlx::query("INSERT INTO memory (policy, history) VALUES (?, ?)")
-            .bind(policy)
-            .bind(&text)
-            .execute(&mut **tx)
-            .await?;
+    let text = |(policy, history)| Ok((policy, serde_json::to_string(history)?));
+    let texts: Result<Vec<(&str, String)>, serde_json::Error> =
+        memories.into_iter().map(text).collect();
+    for some in texts.map_err(|e| sqlx::Error::Encode(Box::new(e)))?.chunks(AT_ONCE) {
+        let marks = vec!["?"; some.len()].join(", ");
+        let sql = format!("DELETE FROM memory WHERE policy IN ({marks})");
+        let mut delete = sqlx::query(AssertSqlSafe(sql));
+        let rows = vec!["(?, ?)"; some.len()].join(", ");
+        let sql = format!("INSERT INTO memory (policy, history) VALUES {rows}");
+        let mut insert = sqlx::query(AssertSqlSafe(sql));
+        for (policy, text) in some {
+            delete = delete.bind(*policy);
+            insert = insert.bind(*policy).bind(text);
+        }
+        delete.execute(&mut **tx).await?;
+        insert.execute(&mut **tx).await?;
     }
     Ok(())
 }

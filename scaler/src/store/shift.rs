@@ -59,9 +59,7 @@ impl Store {
         .bind(step.new.0)
         .execute(&mut *tx)
         .await?;
-        for (policy, history) in memories {
-            super::audit::remember(&mut tx, policy, history).await?;
-        }
+        super::audit::remember(&mut tx, memories.iter().map(|(p, h)| (p.as_str(), h))).await?;
         tx.commit().await?;
         Ok(true)
     }
