@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -232,11 +231,11 @@ fn what_an_operator_takes_out_stays_out_and_nobody_takes_it() {
         let mut agents: Vec<_> = (0..2).map(|i| container(i, tap.port).start()).collect();
         come_in(&haproxy, 2);
         // Who has not yet seen himself in rotation believes that his own line was lost.
-        let looked = RefCell::new(BTreeSet::new());
+        let mut looked = BTreeSet::new();
         let verify = |command: &String| command.starts_with("show stat #");
         eventually("both have seen themselves in rotation", || {
-            looked.borrow_mut().extend(tap.take().into_iter().filter(verify));
-            looked.borrow().len() >= 2
+            looked.extend(tap.take().into_iter().filter(verify));
+            looked.len() >= 2
         });
         agents.push(container(2, haproxy.stats).start());
         eventually("one waits", || agents.iter().any(|a| a.log().contains("every slot is taken")));

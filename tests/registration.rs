@@ -154,19 +154,19 @@ fn who_is_not_ready_asks_haproxy_once_and_is_in_at_once_when_it_is() {
             .env("READY_INTERVAL", "100ms")
             .env("SYNC_INTERVAL", "100ms")
             .start();
-        let seen = std::cell::RefCell::new(Vec::new());
+        let mut seen = Vec::new();
         eventually("a look", || {
-            seen.borrow_mut().extend(tap.take());
-            !seen.borrow().is_empty()
+            seen.extend(tap.take());
+            !seen.is_empty()
         });
         if proxies == 2 {
             eventually("said", || agent.log().contains("set HAPROXY_BACKEND"));
         }
         stays(looks, || {
-            seen.borrow_mut().extend(tap.take());
-            seen.borrow().iter().filter(|line| line.starts_with("show servers state")).count() == 1
+            seen.extend(tap.take());
+            seen.iter().filter(|line| line.starts_with("show servers state")).count() == 1
         });
-        assert_eq!(seen.borrow().len(), 2, "{seen:?}");
+        assert_eq!(seen.len(), 2, "{seen:?}");
         std::fs::write(&ready, "").unwrap();
         if proxies == 1 {
             eventually("in", || haproxy.ready().len() == 1);

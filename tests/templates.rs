@@ -11,7 +11,7 @@ use support::agent::{Agent, Running, hello};
 use support::bind::{Bind, ZONE};
 use support::crowd::{PORT, address, all_in, come_in, container, taken};
 use support::haproxy::{Haproxy, versions};
-use support::{Port, eventually, settles, stays, stays_for};
+use support::{Port, eventually, stays, stays_for};
 
 /// A backend with this template, whose port is that of the containers' app.
 fn with(binary: &Path, template: &str) -> Haproxy {
@@ -120,7 +120,8 @@ fn no_ghost_stays_whatever_port_a_state_file_restores() {
             let dead = slots / 10;
             agents[..dead].iter_mut().for_each(Running::crash);
             haproxy.restart();
-            settles("the living are in and no ghost is", || all_in(&haproxy, count - dead));
+            eventually("the living are in and no ghost is", || all_in(&haproxy, count - dead));
+            stays("so", || all_in(&haproxy, count - dead));
         }
     }
 }

@@ -110,14 +110,10 @@ impl Running {
     /// Waits until it has ended; its exit code.
     #[track_caller]
     pub fn wait(&mut self) -> i32 {
-        use std::cell::RefCell;
-        let child = RefCell::new(&mut self.child);
-        let ended = RefCell::new(None);
         eventually("the agent ends", || {
-            *ended.borrow_mut() = child.borrow_mut().try_wait().unwrap();
-            ended.borrow().is_some()
+            self.ended = self.child.try_wait().unwrap();
+            self.ended.is_some()
         });
-        self.ended = ended.into_inner();
         self.ended.and_then(|status| status.code()).expect("an exit code")
     }
 

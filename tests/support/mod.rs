@@ -23,11 +23,11 @@ pub mod tls;
 pub mod weather;
 
 /// Longest wait for anything that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(40);
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds.
 #[track_caller]
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
@@ -35,32 +35,15 @@ pub fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Waits until `condition` has held for a while without a break: what is mended once it is seen may
-/// be broken for a moment before.
-#[track_caller]
-pub fn settles(what: &str, condition: impl Fn() -> bool) {
-    let (started, mut since) = (Instant::now(), None);
-    loop {
-        let held = condition().then(|| *since.get_or_insert_with(Instant::now));
-        match held {
-            Some(since) if since.elapsed() >= Duration::from_secs(2) => return,
-            Some(_) => {}
-            None => since = None,
-        }
-        assert!(started.elapsed() < DEADLINE, "does not settle within {DEADLINE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// Asserts that `condition` holds for a while.
 #[track_caller]
-pub fn stays(what: &str, condition: impl Fn() -> bool) {
+pub fn stays(what: &str, condition: impl FnMut() -> bool) {
     stays_for(Duration::from_secs(2), what, condition);
 }
 
 /// Asserts that `condition` holds for so long.
 #[track_caller]
-pub fn stays_for(time: Duration, what: &str, condition: impl Fn() -> bool) {
+pub fn stays_for(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while started.elapsed() < time {
         assert!(condition(), "no longer: {what}");
