@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Plays loads through the scaler's default law and through models of its peers.
 #   scripts/bench-laws.sh [FILE…]   made up loads, then files of requests per second (see simulate --help)
-# TIMES multiplies what is in the files (8), START is what a replica takes to start in seconds (20).
+# TIMES multiplies what is in the files (8), START is what a replica takes to start in seconds (20),
+# PARTS are the parts of a file to play, as options of simulate with a semicolon between them (the first
+# six sevenths, and the last).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -20,8 +22,9 @@ for file in "$@"; do
     zcat "$file" > "$plain"
     file=$plain
   fi
-  # The law was tuned on the first six sevenths of such files; the rest was played after it was fixed.
-  for part in "--to 0.857142857" "--warm-up 0.857142857"; do
+  # Of the tweets the law was tuned on the first six days; the seventh was played after it was fixed.
+  IFS=';' read -ra parts <<<"${PARTS:---to 0.857142857;--warm-up 0.857142857}"
+  for part in "${parts[@]}"; do
     for sight in "" "--delay 15" "--missing 0.05" "--noise 0.3" "--served"; do
       echo "${file##*/} ${part} ${sight:-seen as it is}"
       # shellcheck disable=SC2086
