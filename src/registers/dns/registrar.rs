@@ -87,7 +87,9 @@ impl<D: Dns> Registrar<D> {
         let mut patience = Instant::now();
         loop {
             if wants.has_changed().unwrap_or(false) {
-                patience = Instant::now() + LEAVE_PATIENCE;
+                // The app's stop must not wait for a server that has not answered before.
+                let patient = !self.notices.is_in_trouble();
+                patience = Instant::now() + if patient { LEAVE_PATIENCE } else { Duration::ZERO };
             }
             let want = *wants.borrow_and_update();
             identity.mark_unchanged();
@@ -114,33 +116,35 @@ impl<D: Dns> Registrar<D> {
 
     /// One turn, and word to the app's stop when that takes too long.
     async fn patiently(&mut self, want: Want, patience: Instant) -> Duration {
-        if want.desired == Desired::Serving {
-            return self.turn(want).await;
-        }
         let channels = self.channels.clone();
-        if self.notices.is_in_trouble() {
-            // The app's stop must not wait for a server that has not answered before.
-            channels.report(want.epoch, Standing::Unreachable);
-        }
+        let lost = || channels.report(want.epoch, Standing::Unreachable);
         let turn = self.turn(want);
         tokio::pin!(turn);
-        tokio::select! {
-            wait = &mut turn => wait,
-            () = sleep_until(patience) => {
-                channels.report(want.epoch, Standing::Unreachable);
+        let (wait, failed) = tokio::select! {
+            turned = &mut turn => turned,
+            () = sleep_until(patience), if want.desired != Desired::Serving => {
+                lost();
                 turn.await
             }
+        };
+        let left = patience.saturating_duration_since(Instant::now());
+        if failed && want.desired != Desired::Serving && !left.is_zero() {
+            // A network that is away for a moment is asked again while the stop can wait.
+            return wait.min(left);
         }
+        if failed {
+            lost();
+        }
+        wait
     }
 
-    /// One turn; says how long to wait before the next.
-    async fn turn(&mut self, want: Want) -> Duration {
+    /// One turn; says how long to wait before the next, and whether it failed.
+    async fn turn(&mut self, want: Want) -> (Duration, bool) {
         match self.step(want).await {
-            Ok(wait) => wait,
+            Ok(wait) => (wait, false),
             Err(fault) => {
                 self.notices.trouble(&fault);
-                self.channels.report(want.epoch, Standing::Unreachable);
-                self.backoff.next(self.luck())
+                (self.backoff.next(self.luck()), true)
             }
         }
     }

@@ -43,6 +43,7 @@ impl Simulation {
         let world = World {
             faults,
             up: true,
+            unreachable: 0,
             records: BTreeSet::from([foreign.clone()]),
             leased_at: BTreeMap::new(),
             agents: BTreeMap::new(),
@@ -74,8 +75,7 @@ impl Simulation {
         let registrar = Registrar::new(Arc::clone(&self.config), channels, wire, bits);
         let task = tokio::spawn(registrar.run());
         let who = Who { addrs: vec![addr], mark };
-        let agent =
-            Agent { who, serving: false, cut: false, want, identity, task, _reports: inbox };
+        let agent = Agent { who, serving: false, cut: false, want, identity, task, reports: inbox };
         world.agents.insert(id, agent);
     }
 
@@ -218,4 +218,53 @@ async fn a_container_cut_off_is_swept_and_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn a_name_is_exclusive_without_leases_too() {
     play_many("no leases", Faults { lossy: 5, partitions: true, no_leases: true }).await;
+}
+
+/// What the app's stop is told first when so many requests find no way to the server, and after how
+/// long.
+async fn stop_with_unreachable(requests: u32, known: bool) -> (Option<Standing>, Duration) {
+    start_over(1);
+    let faults = Faults { lossy: 0, partitions: false, no_leases: false };
+    let mut simulation = Simulation::new(faults);
+    simulation.start();
+    let world = Arc::clone(&simulation.world);
+    let mut reports = {
+        let mut world = world.lock().unwrap();
+        let agent = world.agents.values_mut().next().unwrap();
+        agent.wants(Desired::Serving);
+        std::mem::replace(&mut agent.reports, mpsc::unbounded_channel().1)
+    };
+    let mut told = async |wanted: Option<Standing>, epoch: u64| loop {
+        let report = reports.recv().await.unwrap();
+        let standing = report.standing.filter(|_| report.epoch == epoch);
+        if standing.is_some() && (wanted.is_none() || standing == wanted) {
+            return standing;
+        }
+    };
+    told(Some(Standing::Serving), 1).await;
+    if known {
+        world.lock().unwrap().unreachable = u32::MAX;
+        told(Some(Standing::Unreachable), 1).await;
+    }
+    {
+        let mut world = world.lock().unwrap();
+        world.unreachable = requests;
+        world.agents.values_mut().next().unwrap().wants(Desired::Draining);
+    }
+    let since = Instant::now();
+    (told(None, 2).await, since.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_is_away_for_a_moment_at_the_stop_is_asked_again() {
+    for requests in [0, 1, 2] {
+        let (standing, after) = stop_with_unreachable(requests, false).await;
+        assert_eq!(standing, Some(Standing::Idle), "{requests} after {after:?}");
+    }
+    let (standing, after) = stop_with_unreachable(u32::MAX, false).await;
+    assert_eq!(standing, Some(Standing::Unreachable));
+    assert!((LEAVE_PATIENCE..LEAVE_PATIENCE * 11 / 10).contains(&after), "{after:?}");
+    // One that did not answer before is not waited for at all.
+    let (standing, after) = stop_with_unreachable(u32::MAX, true).await;
+    assert_eq!((standing, after.as_millis()), (Some(Standing::Unreachable), 0));
 }

@@ -78,6 +78,8 @@ impl Who {
 pub(super) struct World {
     pub(super) faults: Faults,
     pub(super) up: bool,
+    /// So many requests find no way there, which shows at once.
+    pub(super) unreachable: u32,
     pub(super) records: BTreeSet<Rr>,
     /// When each lease's text was last put in.
     pub(super) leased_at: BTreeMap<Rr, Instant>,
@@ -93,7 +95,7 @@ pub(super) struct Agent {
     pub(super) want: watch::Sender<Want>,
     pub(super) identity: watch::Sender<Identity>,
     pub(super) task: JoinHandle<()>,
-    pub(super) _reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
 }
 
 impl World {
@@ -219,6 +221,14 @@ pub(super) struct Wire {
 impl Wire {
     /// The request's way there; it may not arrive.
     async fn send(&self) -> Result<(), Fault> {
+        {
+            let mut world = self.world.lock().unwrap();
+            if let Some(left) = world.unreachable.checked_sub(1) {
+                world.unreachable = left;
+                let error = "Network is unreachable".to_owned();
+                return Err(Fault::Silent("127.0.0.1:53".parse().unwrap(), error));
+            }
+        }
         sleep(Duration::from_millis(below(50))).await;
         let lost = {
             let world = self.world.lock().unwrap();
