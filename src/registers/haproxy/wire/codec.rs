@@ -1,4 +1,4 @@
-//! Replies as the stats socket frames them: each ends with an empty line.
+//! Replies as the stats socket frames them: each ends with an empty line, but for some of HAProxy 2.6.
 
 use std::io;
 
@@ -49,6 +49,10 @@ impl Decoder for ReplyCodec {
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> io::Result<Option<String>> {
         match self.decode(buffer)? {
+            None if terse(buffer).is_some() => {
+                let reply = buffer.split_to(buffer.len());
+                Ok(Some(String::from_utf8_lossy(&reply).trim_end_matches('\n').to_owned()))
+            }
             None if !buffer.is_empty() => {
                 let said = excerpt(&String::from_utf8_lossy(buffer));
                 let problem = format!("the answer breaks off: '{said}'");
@@ -72,10 +76,30 @@ fn stranger(answer: &[u8]) -> Option<&'static str> {
     STRANGERS.iter().find(|(begins, _)| answer.starts_with(begins)).map(|(_, who)| *who)
 }
 
+/// Where a line ends that HAProxy 2.6 sends without the empty line after it, as answers to `add server` and
+/// `del server`; later versions send that line.
+fn terse(buffer: &[u8]) -> Option<usize> {
+    const TERSE: [&[u8]; 7] = [
+        b"Server deleted.\n",
+        b"No such server.\n",
+        b"No such backend.\n",
+        b"Server still has connections attached to it, cannot remove it.\n",
+        b"This server cannot be removed at runtime due to other configuration elements pointing to it.\n",
+        b"Only servers in maintenance mode can be deleted.\n",
+        b"Backend must use a dynamic load balancing to support dynamic servers.\n",
+    ];
+    TERSE.iter().find(|line| buffer.starts_with(line)).map(|line| line.len())
+}
+
 /// Where the empty line ends that ends the first reply, looking no further back than `from`.
 fn end_of_reply(buffer: &[u8], from: usize) -> Option<usize> {
     if buffer.first() == Some(&b'\n') {
         return Some(1);
+    }
+    if let Some(end) = terse(buffer) {
+        // Whether an empty line follows is known only from what comes next.
+        let next = buffer.get(end)?;
+        return Some(end + usize::from(*next == b'\n'));
     }
     let tail = buffer.get(from..)?;
     let at = tail.windows(2).position(|pair| pair == b"\n\n")?;
@@ -121,6 +145,25 @@ mod tests {
     fn an_unfinished_reply_is_an_error() {
         let error = ReplyCodec::new(100).decode_eof(&mut BytesMut::from("half a reply\n"));
         assert_eq!(error.unwrap_err().to_string(), "the answer breaks off: 'half a reply'");
+    }
+
+    /// Captured from 2.6.12 and 2.8.25: `set server … state maint; del server …; show version`.
+    #[test]
+    fn an_answer_without_its_empty_line_is_one_all_the_same() {
+        for gap in ["", "\n"] {
+            let wire = format!("\nServer deleted.\n{gap}2.6.12-1+deb12u4\n\n");
+            for cut in 0..wire.len() {
+                let (mut codec, mut buffer) = (ReplyCodec::new(1000), BytesMut::from(&wire[..cut]));
+                let mut all = decode_all(&mut codec, &mut buffer);
+                buffer.extend_from_slice(&wire.as_bytes()[cut..]);
+                all.extend(decode_all(&mut codec, &mut buffer));
+                assert_eq!(all, ["", "Server deleted.", "2.6.12-1+deb12u4"], "{cut}");
+            }
+            let mut last = BytesMut::from(&*format!("No such backend.\n{gap}"));
+            let reply = ReplyCodec::new(100).decode_eof(&mut last).unwrap();
+            assert_eq!(reply.as_deref(), Some("No such backend."));
+            assert!(last.is_empty());
+        }
     }
 
     #[test]

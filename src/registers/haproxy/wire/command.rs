@@ -26,6 +26,16 @@ pub enum Command<'a> {
     SetState(&'a str, &'a str, ServerState),
     /// Changes a server's weight, in percent of the configured one.
     SetWeight(&'a str, &'a str, u8),
+    /// Adds a server to a backend, in maintenance and with its checks off; the text is what follows the
+    /// address on a server line.
+    AddServer(&'a str, &'a str, SocketAddr, &'a str),
+    /// Turns a server's health check on.
+    EnableHealth(&'a str, &'a str),
+    /// Turns a server's agent check on.
+    EnableAgent(&'a str, &'a str),
+    /// Deletes a server, which must be in maintenance and have no connection. Only `show info` may come
+    /// after it on its line: see [`ReplyCodec`](super::codec::ReplyCodec).
+    DelServer(&'a str, &'a str),
 }
 
 /// Administrative states that can be asked for.
@@ -49,6 +59,10 @@ impl Command<'_> {
             Self::SetAddr(..) => "set server addr",
             Self::SetState(..) => "set server state",
             Self::SetWeight(..) => "set server weight",
+            Self::AddServer(..) => "add server",
+            Self::EnableHealth(..) => "enable health",
+            Self::EnableAgent(..) => "enable agent",
+            Self::DelServer(..) => "del server",
         }
     }
 
@@ -56,7 +70,15 @@ impl Command<'_> {
     /// it is applied after the reply.
     pub fn accepts(&self, reply: &str) -> bool {
         match self {
-            Self::SetState(..) | Self::SetWeight(..) => reply.is_empty(),
+            Self::SetState(..)
+            | Self::SetWeight(..)
+            | Self::EnableHealth(..)
+            | Self::EnableAgent(..) => reply.is_empty(),
+            Self::AddServer(..) => reply.starts_with("New server registered"),
+            // Somebody else may have been first.
+            Self::DelServer(..) => {
+                ["Server deleted", "No such server"].iter().any(|done| reply.starts_with(done))
+            }
             Self::SetAddr(..) => {
                 ["changed", "no need to change"].iter().any(|word| reply.contains(word))
             }
@@ -87,6 +109,12 @@ impl fmt::Display for Command<'_> {
             Self::SetWeight(backend, server, percent) => {
                 write!(f, "set server {backend}/{server} weight {percent}%")
             }
+            Self::AddServer(backend, server, addr, options) => {
+                write!(f, "add server {backend}/{server} {addr} {options}")
+            }
+            Self::EnableHealth(backend, server) => write!(f, "enable health {backend}/{server}"),
+            Self::EnableAgent(backend, server) => write!(f, "enable agent {backend}/{server}"),
+            Self::DelServer(backend, server) => write!(f, "del server {backend}/{server}"),
         }
     }
 }
