@@ -155,7 +155,10 @@ impl Machine {
                 let more = line.filter(empty).map_or(0, |line| line.sessions);
                 self.empty(rest, sessions.saturating_add(more), at)
             }
-            (Ask::Change(step), Heard::Done(_)) => self.taken(step, at),
+            (Ask::Change(step), Heard::Done(_)) => {
+                self.memory.did(&step);
+                self.taken(step, at)
+            }
             _ => self.begin(at),
         }
     }

@@ -15,7 +15,7 @@ use crate::registers::haproxy::{Checks, Server};
 pub struct Memory {
     /// The slot that I was the last to hold, as far as I know.
     former: Option<Arc<str>>,
-    /// The slot seen in rotation with my address since I last wrote.
+    /// The slot that was seen in rotation with my address, or put into it, since I last wrote.
     held: Option<Arc<str>>,
     /// The process that showed it so.
     held_by: Option<u32>,
@@ -23,7 +23,7 @@ pub struct Memory {
     pid: Option<u32>,
     /// The slot whose weight an operator set to 0, before whatever he does next.
     left: Option<Arc<str>>,
-    /// The slot that I wrote a claim on and have not seen in rotation since, whom I took it from,
+    /// The slot that I wrote a claim on and do not know to be in rotation since, whom I took it from,
     /// and when.
     claiming: Option<(Arc<str>, Option<SocketAddr>, Duration)>,
     attempts: u8,
@@ -102,6 +102,14 @@ impl Memory {
                 self.left = Some(Arc::clone(&slot.name));
             }
             _ => {}
+        }
+    }
+
+    /// Notes that every command of a step was carried out. Whoever takes the slot out from then on does
+    /// so on purpose; no line of mine can have been cut in two.
+    pub fn did(&mut self, step: &Step) {
+        if let Step::MakeReady(slot) = step {
+            self.holds(slot);
         }
     }
 

@@ -48,6 +48,8 @@ enum Without {
     Abandoned,
     /// An operator's maintenance is taken for an unfinished claim of the owner's.
     Operator,
+    /// That a slot was put into rotation is known only once it is seen there.
+    Answer,
     /// How long a slot has been DOWN is taken from HAProxy.
     OwnClock,
     /// That several slots show an endpoint tells nothing.
@@ -289,6 +291,7 @@ fn every_guard_is_needed() {
         (Without::ReclaimAfter, setup(2, 1, 1, &[Crash]), "a slot is taken from its holder"),
         (Without::Abandoned, setup(2, 1, 1, &[Crash]), waits),
         (Without::Operator, setup(1, 1, 1, &[Operator]), "the owner fights the operator"),
+        (Without::Answer, setup(1, 1, 1, &[Operator]), "the owner fights the operator"),
         (Without::OwnClock, init_state(setup(2, 1, 1, &[Slow])), "a slot is taken from its holder"),
         (Without::Several, begun(Begin::Ghosts, setup(1, 4, 0, &[])), "it goes round in circles"),
         (Without::EveryEndpoint, begun(Begin::Ghosts, setup(1, 4, 0, &[])), "a ghost stays"),

@@ -273,6 +273,36 @@ fn an_operators_doing_is_said_once() {
     assert_eq!(life.table(&["10.0.0.5 ready"]), "'node1 in rotation'; serving; rest 40ms");
 }
 
+/// A claim that was read back and whose line into rotation is on its way.
+fn making_ready() -> Life {
+    let mut life = Life::new();
+    life.wishes(Desired::Serving);
+    life.table(&[EMPTY]);
+    life.done();
+    life.wakes(10);
+    assert_eq!(life.table(&["10.0.0.5 maint w0"]), "make node1 ready");
+    life
+}
+
+#[test]
+fn what_an_operator_takes_out_before_it_was_seen_in_rotation_stays_out() {
+    for out in ["10.0.0.5 maint", "10.0.0.5 drain", "10.0.0.5 ready w0"] {
+        let mut life = making_ready();
+        life.done();
+        life.wakes(40);
+        assert_eq!(life.table(&[out]), "'node1 out by an operator'; serving; rest 1000ms", "{out}");
+    }
+}
+
+#[test]
+fn half_a_line_into_rotation_is_not_an_operators_doing() {
+    let mut life = making_ready();
+    life.fails();
+    life.wakes(50);
+    life.alive();
+    assert_eq!(life.table(&["10.0.0.5 maint"]), "make node1 ready");
+}
+
 #[test]
 fn what_stays_out_of_rotation_is_said_once_and_tried_less_and_less() {
     let mut life = Life::new();

@@ -104,6 +104,8 @@ pub(super) enum Write {
 struct Line {
     agent: usize,
     writes: Vec<(usize, Write)>,
+    /// The slot that it puts into rotation.
+    readies: Option<usize>,
     begun: bool,
 }
 
@@ -113,6 +115,8 @@ pub(super) struct Agent {
     pub(super) wants: bool,
     memory: Memory,
     line: Option<Line>,
+    /// The slot whose line into rotation was the last and was answered.
+    answered: Option<usize>,
 }
 
 impl Agent {
@@ -121,7 +125,7 @@ impl Agent {
     }
 
     fn has_held(&self, s: usize) -> bool {
-        self.memory.held().is_some_and(|held| *held == name(s))
+        self.answered == Some(s) || self.memory.held().is_some_and(|held| *held == name(s))
     }
 }
 
@@ -226,7 +230,13 @@ pub(super) type Violation = &'static str;
 
 impl World {
     pub(super) fn new(setup: &Setup) -> Self {
-        let agent = Agent { alive: true, wants: true, memory: Memory::default(), line: None };
+        let agent = Agent {
+            alive: true,
+            wants: true,
+            memory: Memory::default(),
+            line: None,
+            answered: None,
+        };
         let slot = |s: usize| match setup.begin {
             Begin::Untouched => UNTOUCHED,
             Begin::Unresolved => Slot { shows: Shows::Unresolved, ..UNTOUCHED },
@@ -348,10 +358,11 @@ impl World {
         match event {
             Event::Agent(i) if self.agents[i].line.is_none() => self.read(i, setup)?,
             Event::Agent(i) => {
-                if let Some(mut line) = self.agents[i].line.take()
-                    && !self.go_on(&mut line, setup)?
-                {
-                    self.agents[i].line = Some(line);
+                if let Some(mut line) = self.agents[i].line.take() {
+                    match self.go_on(&mut line, setup)? {
+                        true => self.answer(i, line.readies, setup),
+                        false => self.agents[i].line = Some(line),
+                    }
                 }
             }
             Event::Apply => self.apply(),
@@ -369,6 +380,7 @@ impl World {
                 self.give_up(i, setup)?;
                 self.agents[i].alive = false;
                 self.agents[i].memory = Memory::default();
+                self.agents[i].answered = None;
                 // A new process cannot tell this from a claim of its own.
                 let weighed = |slot: &&mut Slot| slot.shows == Shows::Agent(i) && slot.marked;
                 self.slots.iter_mut().filter(weighed).for_each(|slot| slot.operator = false);
@@ -404,6 +416,17 @@ impl World {
             Event::Tick | Event::Rest => self.tick(setup),
         }
         Ok(())
+    }
+
+    /// An agent hears that its line was carried out.
+    fn answer(&mut self, i: usize, readies: Option<usize>, setup: &Setup) {
+        if let Some(s) = readies {
+            let agent = &mut self.agents[i];
+            agent.answered = readies;
+            if setup.without != Some(Without::Answer) {
+                agent.memory.did(&Step::MakeReady(server(s, &self.slots[s])));
+            }
+        }
     }
 
     /// A line goes on without its agent: at once as far as it has begun, for HAProxy does not rest in
@@ -525,13 +548,19 @@ impl World {
         if step == Step::Nothing && desired == Desired::Absent {
             self.agents[i].alive = false;
             self.agents[i].memory = Memory::default();
+            self.agents[i].answered = None;
         } else {
             let agent = &mut self.agents[i];
             agent.memory.will(&step, NOW);
             if setup.without == Some(Without::Settling) {
                 agent.memory.settle();
             }
-            let line = Line { agent: i, writes, begun: false };
+            agent.answered.take_if(|_| !writes.is_empty());
+            let into =
+                |(s, write): &(usize, Write)| (*write == Write::Admin(Admin::Ready)).then_some(*s);
+            let readies =
+                writes.iter().find_map(into).filter(|_| matches!(step, Step::MakeReady(_)));
+            let line = Line { agent: i, writes, readies, begun: false };
             agent.line = (!line.writes.is_empty()).then_some(line);
         }
         Ok(())
