@@ -4,9 +4,6 @@
 //! `scripts/bench-claims.sh [quick]`. Commands are counted by a relay that all of them go through.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,10 +11,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::agent::Running;
-use support::crowd::{PORT, address, container, haproxy};
-use support::haproxy::{Haproxy, versions};
-use support::tap::Tap;
+use berth_testkit::agent::Running;
+use berth_testkit::crowd::{PORT, address, container, haproxy};
+use berth_testkit::haproxy::{Haproxy, versions};
+use berth_testkit::tap::Tap;
 
 /// Longer than anybody needs who gets in at all.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,7 +64,7 @@ impl Drop for Node {
     }
 }
 
-fn node(i: usize, stats: support::Port, berth: bool) -> Node {
+fn node(i: usize, stats: berth_testkit::Port, berth: bool) -> Node {
     if berth {
         return Node::Berth(container(i, stats).start());
     }

@@ -4,14 +4,11 @@
 //! to retry, so that what goes wrong shows.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::haproxy::versions;
-use support::load::{Site, Tally, Way};
+use berth_testkit::haproxy::versions;
+use berth_testkit::load::{Site, Tally, Way};
 
 fn main() {
     let requests = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(200_000);
@@ -50,7 +47,7 @@ fn crashed(binary: &Path, way: Way) -> Tally {
     let load = site.load();
     site.crash_app();
     let live = || site.haproxy.ready().iter().filter(|server| server.running).count();
-    support::eventually("the dead slot is out", || live() == 3);
+    berth_testkit::eventually("the dead slot is out", || live() == 3);
     load.finish()
 }
 

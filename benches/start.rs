@@ -4,16 +4,13 @@
 //! `scripts/bench-start.sh [RUNS]`. Prints milliseconds; asserts nothing.
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::Port;
-use support::agent::{Agent, hello, signal};
-use support::haproxy::{ARTICLE, Haproxy};
+use berth_testkit::Port;
+use berth_testkit::agent::{Agent, hello, signal};
+use berth_testkit::haproxy::{ARTICLE, Haproxy};
 
 fn main() {
     let runs = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(30_u32);
@@ -106,7 +103,7 @@ fn checked(haproxy: &Haproxy) -> Duration {
 fn poll(mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < support::DEADLINE);
+        assert!(started.elapsed() < berth_testkit::DEADLINE);
         std::thread::sleep(Duration::from_micros(300));
     }
 }

@@ -5,10 +5,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::process::{Role, Running, finish, roles, script, until, wrapped};
+use berth_testkit::broken::breaks;
 
-#[path = "../support/broken.rs"]
-mod breaks;
+use crate::process::{Role, Running, finish, roles, script, until, wrapped};
 
 /// A wait that fails is not a deadline that has passed.
 #[test]
@@ -17,7 +16,7 @@ fn an_app_is_not_killed_where_signals_cannot_be_waited_for() {
         for timeout in ["0", "30s"] {
             let mut command = script(role, "echo ready; read line; exit 3");
             command.env("STOP_TIMEOUT", timeout).stdin(Stdio::piped()).stderr(Stdio::null());
-            breaks::breaks(&mut command, libc::SYS_rt_sigtimedwait, None, libc::EPERM);
+            breaks(&mut command, libc::SYS_rt_sigtimedwait, None, libc::EPERM);
             let mut running = Running::start(&mut command);
             running.expect("ready");
             drop(running.child.stdin.take());
@@ -29,7 +28,7 @@ fn an_app_is_not_killed_where_signals_cannot_be_waited_for() {
 #[test]
 fn it_is_said_once_that_signals_cannot_be_waited_for() {
     let mut command = script(Role::PROCESS, "sleep 0.5; exit 3");
-    breaks::breaks(&mut command, libc::SYS_rt_sigtimedwait, None, libc::EPERM);
+    breaks(&mut command, libc::SYS_rt_sigtimedwait, None, libc::EPERM);
     let finished = finish(&mut command);
     assert_eq!(finished.code, Some(3));
     assert_eq!(finished.stderr.matches("signals cannot be read").count(), 1, "{}", finished.stderr);

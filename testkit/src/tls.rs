@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::haproxy::{ARTICLE, Haproxy};
-use super::{Port, eventually};
+use super::{Port, ROOT, eventually};
 
 /// What scripts/test-ca.sh makes.
 pub struct Ca {
@@ -35,7 +35,7 @@ impl Ca {
     }
 
     fn make(&self, names: &[&str], days: u32) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/test-ca.sh");
+        let script = Path::new(ROOT).join("scripts/test-ca.sh");
         let made = Command::new(script)
             .arg(self.dir.path())
             .args(names)

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use super::bind::{self, KEY, ZONE};
 use super::control::{Control, is_ready};
-use super::eventually;
 use super::haproxy::http_get;
-use super::images::{ROOT, agent_image, image, images};
+use super::images::{agent_image, image, images};
+use super::{ROOT, eventually};
 
 /// The port that the app in every container listens on, which is the example's.
 pub const APP: u16 = 3128;

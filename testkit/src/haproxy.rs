@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::control::Control;
-use super::{DEADLINE, Port, eventually};
+use super::{DEADLINE, Port, ROOT, eventually};
 
 /// A running HAProxy, killed when dropped.
 pub struct Haproxy {
@@ -35,7 +35,7 @@ pub fn versions() -> Vec<PathBuf> {
     let mut versions = vec!["haproxy".into()];
     if std::env::var_os("BERTH_TEST_FULL").is_some() {
         for version in ["2.8", "3.0", "3.2"] {
-            let made = format!("{}/target/haproxy/{version}/haproxy", env!("CARGO_MANIFEST_DIR"));
+            let made = format!("{ROOT}/target/haproxy/{version}/haproxy");
             let named = std::env::var(format!("BERTH_HAPROXY_{}", version.replace('.', "_")));
             let binary = PathBuf::from(named.unwrap_or(made));
             assert!(

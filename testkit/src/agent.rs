@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
 use super::haproxy::Haproxy;
-use super::{DEADLINE, Port, eventually};
+use super::{DEADLINE, Port, binary, built, eventually};
 
 /// What to run, with which environment.
 pub struct Agent {
@@ -16,17 +16,13 @@ pub struct Agent {
 
 /// The example app.
 pub fn hello() -> PathBuf {
-    let mut path = PathBuf::from(env!("CARGO_BIN_EXE_berth"));
-    path.set_file_name("examples");
-    path.push("hello");
-    assert!(path.exists(), "{} is missing: run cargo build --examples", path.display());
-    path
+    built("examples/hello")
 }
 
 impl Agent {
     /// Berth around `command`, with an environment of its own.
     pub fn new(command: &[&str]) -> Self {
-        Self::line(&[&[env!("CARGO_BIN_EXE_berth"), "--"], command].concat())
+        Self::line(&[&[binary(), "--"], command].concat())
     }
 
     /// A whole command line, which must end in running Berth in the place of the process.
@@ -166,7 +162,7 @@ pub fn signal(pid: i32, name: &str) {
 pub fn berth(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
     let output = Command::new("timeout")
         .arg(DEADLINE.as_secs().to_string())
-        .arg(env!("CARGO_BIN_EXE_berth"))
+        .arg(binary())
         .args(arguments)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())

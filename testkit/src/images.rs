@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::ROOT;
 use super::docker::docker;
-
-/// The repository.
-pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The image called `name` in `scripts/images.sh`.
 pub fn image(name: &str) -> &'static str {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use super::agent::{Agent, Running, hello, signal};
 use super::haproxy::{ARTICLE, Haproxy};
-use super::{Port, eventually};
+use super::{Port, ROOT, eventually};
 
 /// How nodes register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Site {
     }
 
     fn script(&self, port: Port) -> Child {
-        Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/entrypoint-socat.sh"))
+        Command::new(format!("{ROOT}/examples/entrypoint-socat.sh"))
             .arg(hello())
             .env("PORT", port.to_string())
             .env("APP_ADDR", "127.0.0.1")

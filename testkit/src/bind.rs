@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Port, eventually};
+use super::{Port, ROOT, eventually};
 
 /// The zone that the tests register in.
 pub const ZONE: &str = "berth.test";
@@ -61,7 +61,7 @@ impl Bind {
         }
         let dir = tempfile::tempdir().unwrap();
         let mut bind = Self { addr: free_address(), zone: "example.com", dir, child: None };
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/bind");
+        let examples = Path::new(ROOT).join("examples/bind");
         for zone in ["example.com.db", "10.in-addr.arpa.db"] {
             fs::copy(examples.join(zone), bind.path(zone)).unwrap();
         }
