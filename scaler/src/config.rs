@@ -1,18 +1,22 @@
 //! The configuration: one TOML file, with `${NAME}` in any string taken from the environment.
 //! Every error is found in one pass and names its line and field.
 
+pub(crate) mod common;
 mod policy;
-mod reader;
+pub(crate) mod reader;
 mod sections;
 
+use crate::metrics::KINDS;
 use crate::policy::Policy;
+use crate::ports::{SourceKind, SourceSettings};
 use reader::{Document, Fields};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The whole configuration, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// `[store]`.
     pub store: Store,
@@ -24,12 +28,8 @@ pub struct Config {
     pub alerts: Option<Alerts>,
     /// `[status]`; without it neither `/metrics` nor `/healthz` is served.
     pub status: Option<Status>,
-    /// `[[haproxy]]`.
-    pub haproxy: Vec<HaProxy>,
-    /// `[[prometheus]]`.
-    pub prometheus: Vec<HttpSource>,
-    /// `[[http]]`.
-    pub http: Vec<HttpSource>,
+    /// `[[source]]`, and "docker".
+    pub sources: Vec<Source>,
     /// `[[docker]]`: the hosts on which containers are started.
     pub docker: Vec<Docker>,
     /// `[[notify]]`.
@@ -149,50 +149,19 @@ pub struct ClientTls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// `[[haproxy]]`: one logical load balancer, of one or many processes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HaProxy {
+/// `[[source]]`, or a table named for its kind.
+#[derive(Clone, Debug)]
+pub struct Source {
     /// `name`.
     pub name: String,
-    /// `servers`: `host`, `host:port` or `unix:/path`, as in the agent's `HAPROXY_SERVER`.
-    pub servers: Vec<String>,
-    /// `tls_ca`, `tls_cert`, `tls_key`.
-    pub tls: Option<ClientTls>,
-    /// `settle`: a process that is younger than this may scale out and not in, since the one before
-    /// it may still have sessions.
-    pub settle: Duration,
-}
-
-/// `[[prometheus]]` and `[[http]]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpSource {
-    /// `name`.
-    pub name: String,
-    /// `url`: of the server, or of the document; without the user, who is a secret.
-    pub url: String,
-    /// `parameters`, such as `dedup=true`: added to the URL's query.
-    pub parameters: Vec<(String, String)>,
-    /// `user:password` of the URL, sent as `Authorization: Basic …`.
-    pub user: Option<Secret>,
-    /// `token`: sent as `Authorization: Bearer …`.
-    pub token: Option<Secret>,
-    /// `tls_ca`, `tls_cert`, `tls_key`; without `tls_ca` the public roots are trusted.
-    pub tls: Option<ClientTls>,
-}
-
-impl HttpSource {
-    /// Its URL with `path` added, its own query and its parameters.
-    pub fn url_with(&self, path: &str) -> String {
-        let url = self.url.split_once('#').map_or(self.url.as_str(), |(url, _)| url);
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let base = if path.is_empty() { base } else { base.trim_end_matches('/') };
-        let own = Some(query.to_owned()).filter(|query| !query.is_empty());
-        let encode = crate::http::percent_encoded;
-        let given = self.parameters.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v)));
-        let query = own.into_iter().chain(given).collect::<Vec<_>>().join("&");
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("{base}{path}{mark}{query}")
-    }
+    /// `kind`.
+    pub kind: &'static str,
+    /// Where it stands, as in `source[edge]` or `haproxy[edge]`.
+    pub place: String,
+    /// `timeout`: for each question to it, where `[loop] timeout` does not fit.
+    pub timeout: Option<Duration>,
+    /// What its kind has read.
+    pub settings: Arc<dyn SourceSettings>,
 }
 
 /// `[[docker]]`.
@@ -269,20 +238,10 @@ impl std::fmt::Display for ConfigError {
     }
 }
 
-/// The kind of a named source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SourceKind {
-    HaProxy,
-    Prometheus,
-    Http,
-    Docker,
-    External,
-}
-
 /// The names that a metric's `source` may have.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    named: Vec<(String, SourceKind)>,
+    named: Vec<(String, &'static SourceKind)>,
     any: bool,
 }
 
@@ -292,14 +251,7 @@ impl Sources {
         Self { named: Vec::new(), any: true }
     }
 
-    fn required(&self) -> bool {
-        !self.any
-    }
-
-    fn kind(&self, name: &str) -> Option<SourceKind> {
-        if self.any {
-            return Some(SourceKind::External);
-        }
+    fn kind(&self, name: &str) -> Option<&'static SourceKind> {
         self.named.iter().find(|(n, _)| n == name).map(|(_, kind)| *kind)
     }
 
@@ -325,12 +277,9 @@ impl Config {
 
     /// The names that metrics of this configuration may take their readings from.
     pub fn sources(&self) -> Sources {
-        let named = |name: &str, kind| (name.to_owned(), kind);
-        let haproxy = self.haproxy.iter().map(|s| named(&s.name, SourceKind::HaProxy));
-        let prometheus = self.prometheus.iter().map(|s| named(&s.name, SourceKind::Prometheus));
-        let http = self.http.iter().map(|s| named(&s.name, SourceKind::Http));
-        let docker = [named("docker", SourceKind::Docker)];
-        Sources { named: haproxy.chain(prometheus).chain(http).chain(docker).collect(), any: false }
+        let kind = |source: &Source| KINDS.into_iter().find(|kind| kind.name == source.kind);
+        let named = |source: &Source| Some((source.name.clone(), kind(source)?));
+        Sources { named: self.sources.iter().filter_map(named).collect(), any: false }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod metrics_page;
 pub mod notify;
 pub mod observation;
 pub mod policy;
+pub mod ports;
 pub mod run;
 pub mod schedule;
 pub mod simulate;

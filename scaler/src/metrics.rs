@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
@@ -11,42 +10,19 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::executor::docker::Hosts;
-use crate::executor::{BoxFuture, Instance};
 use crate::observation::Reading;
-use crate::policy::{Query, ValueOf};
+use crate::ports::{Question, Source, SourceKind, World};
 use crate::timestamp::Timestamp;
 
 pub mod docker;
 pub mod haproxy;
 pub mod http_json;
+mod over_http;
 pub mod prometheus;
 
-/// One question to a source.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// What is asked.
-    pub query: &'a Query,
-    /// Whether the sum over the replicas is asked for or their average, where the source has them
-    /// one by one.
-    pub value: ValueOf,
-    /// The replicas that run.
-    pub members: &'a [&'a Instance],
-}
-
-/// A source of readings.
-pub trait Source: Send {
-    /// One reading for each question, in their order.
-    fn read<'a>(
-        &'a mut self,
-        questions: &'a [Question<'a>],
-        now: Timestamp,
-    ) -> BoxFuture<'a, Vec<Reading>>;
-
-    /// Sessions at each address, as far as the last reading told.
-    fn sessions(&self) -> HashMap<IpAddr, u64> {
-        HashMap::new()
-    }
-}
+/// Every kind of source. A new one is its own file and a line here.
+pub static KINDS: [&SourceKind; 4] =
+    [&haproxy::KIND, &prometheus::KIND, &http_json::KIND, &docker::KIND];
 
 /// Every configured source by its name.
 pub struct Sources {
@@ -58,25 +34,13 @@ pub struct Sources {
 impl Sources {
     /// Reads certificates; connects to nobody yet.
     pub fn new(config: &Config, hosts: &Hosts) -> Result<Self> {
-        let patience: Duration = config.timing.timeout;
         let mut named: HashMap<String, Box<dyn Source>> = HashMap::new();
-        for source in &config.haproxy {
-            let context = || format!("haproxy source {}", source.name);
-            let haproxy = haproxy::HaProxy::new(source, patience).with_context(context)?;
-            named.insert(source.name.clone(), Box::new(haproxy));
+        for source in &config.sources {
+            let patience = source.timeout.unwrap_or(config.timing.timeout);
+            let open = source.settings.open(&World { patience, hosts });
+            let open = open.with_context(|| format!("{} source {}", source.kind, source.name))?;
+            named.insert(source.name.clone(), open);
         }
-        for source in &config.prometheus {
-            let context = || format!("prometheus source {}", source.name);
-            let prometheus = prometheus::Prometheus::new(source, patience).with_context(context)?;
-            named.insert(source.name.clone(), Box::new(prometheus));
-        }
-        for source in &config.http {
-            let context = || format!("http source {}", source.name);
-            let http = http_json::HttpJson::new(source, patience).with_context(context)?;
-            named.insert(source.name.clone(), Box::new(http));
-        }
-        let docker = docker::DockerStats::new(hosts.clone(), patience);
-        named.insert("docker".to_owned(), Box::new(docker));
         Ok(Self::from_named(named))
     }
 
@@ -89,7 +53,7 @@ impl Sources {
     pub async fn read(&mut self, questions: &[Question<'_>], now: Timestamp) -> Vec<Reading> {
         let mut by_source: HashMap<&str, (Vec<usize>, Vec<Question<'_>>)> = HashMap::new();
         for (at, question) in questions.iter().enumerate() {
-            let (places, asked) = by_source.entry(source_of(question.query)).or_default();
+            let (places, asked) = by_source.entry(question.query.source.as_str()).or_default();
             places.push(at);
             asked.push(*question);
         }
@@ -134,15 +98,5 @@ fn told(failing: &mut HashSet<String>, source: &str, answers: &[Reading]) {
         }
         None if failing.remove(source) => info!(source, "can be read again"),
         _ => {}
-    }
-}
-
-fn source_of(query: &Query) -> &str {
-    match query {
-        Query::HaProxy { source, .. }
-        | Query::Prometheus { source, .. }
-        | Query::Http { source, .. } => source,
-        Query::Docker { .. } => "docker",
-        Query::External => "external",
     }
 }

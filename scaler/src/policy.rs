@@ -123,7 +123,7 @@ impl Policy {
 pub struct Metric {
     /// `name`, unique in the policy; readings come in under it.
     pub name: String,
-    /// Where the reading comes from; the core never looks at it.
+    /// Where the reading comes from.
     pub query: Query,
     /// How the value becomes replicas.
     pub law: Law,
@@ -477,61 +477,25 @@ impl VictimOrder {
     ];
 }
 
-/// Where a metric's reading comes from. One variant per kind of source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Query {
-    /// A numeric column of HAProxy's `show stat`.
-    HaProxy {
-        /// Name of the `[[haproxy]]` source; several load balancers in it are summed.
-        source: String,
-        /// `backend`.
-        backend: String,
-        /// `column`: scur, rate, req_rate, qcur, rtime, req_tot …; `*_tot` becomes a rate.
-        column: String,
-        /// `take`: which lines of the table count.
-        take: Take,
-    },
-    /// A Prometheus instant query that yields one number.
-    Prometheus {
-        /// Name of the `[[prometheus]]` source.
-        source: String,
-        /// `query`, in PromQL.
-        query: String,
-    },
-    /// The Docker API's statistics of the service's containers.
-    Docker {
-        /// `stat`.
-        stat: DockerStat,
-    },
-    /// A number in a JSON document.
-    Http {
-        /// Name of the `[[http]]` source.
-        source: String,
-        /// `pointer`, RFC 6901.
-        pointer: String,
-    },
-    /// None at all: a simulated or externally fed metric.
-    External,
+/// Where a metric's reading comes from; the core never looks at it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Query {
+    /// Name of the source; empty for a metric that is fed from elsewhere, as by the simulator.
+    pub source: String,
+    /// What is asked of it, as its kind has read it from the metric's own keys.
+    pub asks: serde_json::Value,
 }
 
-/// Which lines of `show stat` a reading takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Take {
-    /// The sum over the backend's live servers.
-    Sum,
-    /// Their average.
-    Average,
-    /// The backend's own line.
-    Backend,
-}
+impl Query {
+    /// A question that its source understands.
+    pub fn new(source: &str, asks: impl Serialize) -> Self {
+        let asks = serde_json::to_value(asks).unwrap_or_default();
+        Self { source: source.to_owned(), asks }
+    }
 
-/// A statistic of the Docker API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DockerStat {
-    /// Percent of one core.
-    Cpu,
-    /// Bytes in use, less the page cache.
-    Memory,
+    /// What is asked, in the form of the source's kind; `None` when it was bound by another.
+    pub fn asked<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(&self.asks).ok()
+    }
 }

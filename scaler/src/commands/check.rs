@@ -39,14 +39,12 @@ pub fn check(file: &Path, offline: bool) -> Result<String> {
 
 /// Certificates and keys that cannot be read.
 fn certificates(config: &Config) -> Vec<String> {
-    let docker = config.docker.iter().map(|d| (format!("docker[{}]", d.name), &d.tls));
-    let haproxy = config.haproxy.iter().map(|h| (format!("haproxy[{}]", h.name), &h.tls));
-    let prometheus = config.prometheus.iter().map(|s| (format!("prometheus[{}]", s.name), &s.tls));
-    let http = config.http.iter().map(|s| (format!("http[{}]", s.name), &s.tls));
-    let clients = docker.chain(haproxy).chain(prometheus).chain(http);
+    let docker = config.docker.iter().map(|d| (format!("docker[{}]", d.name), d.tls.as_ref()));
+    let sources = config.sources.iter().map(|s| (s.place.clone(), s.settings.tls()));
     let wrong = |error: anyhow::Error, of: &str| format!("{of}: {error:#}");
-    let clients =
-        clients.filter_map(|(of, tls)| Some(wrong(tls::client(Some(tls.as_ref()?)).err()?, &of)));
+    let clients = docker
+        .chain(sources)
+        .filter_map(|(of, tls)| Some(wrong(tls::client(Some(tls?)).err()?, &of)));
     let server = config.alerts.as_ref().and_then(|alerts| alerts.tls.as_ref());
     let server = server.and_then(|tls| Some(wrong(tls::server(tls).err()?, "alerts")));
     clients.chain(server).collect()
@@ -60,13 +58,9 @@ async fn unknown_hosts(config: &Config) -> Vec<String> {
             named.push((format!("docker[{}].host", host.name), at.clone()));
         }
     }
-    for source in &config.haproxy {
-        let servers = source.servers.iter().filter(|at| !at.starts_with("unix:"));
-        named.extend(servers.map(|at| (format!("haproxy[{}].servers", source.name), at.clone())));
-    }
-    let http = [("prometheus", &config.prometheus), ("http", &config.http)];
-    for (kind, sources) in http {
-        named.extend(sources.iter().map(|s| (format!("{kind}[{}].url", s.name), s.url.clone())));
+    for source in &config.sources {
+        let hosts = source.settings.hosts().into_iter();
+        named.extend(hosts.map(|(key, at)| (format!("{}.{key}", source.place), at)));
     }
     for (n, notify) in config.notify.iter().enumerate() {
         named.push((format!("notify[{}].url", n + 1), notify.url.0.clone()));

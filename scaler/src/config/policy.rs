@@ -1,10 +1,11 @@
 //! `[[policy]]` tables.
 
+use super::Sources;
 use super::reader::{Fields, Value};
-use super::{SourceKind, Sources};
+use crate::metrics::KINDS;
 use crate::policy::{
-    Action, Actions, DockerStat, Law, Limit, Metric, Pause, Policy, Query, Rules, Step, Take,
-    Target, UTILISATION, ValueOf, VictimOrder, check_container_name, check_policy_name,
+    Action, Actions, Law, Limit, Metric, Pause, Policy, Query, Rules, Step, Target, UTILISATION,
+    ValueOf, VictimOrder, check_container_name, check_policy_name,
 };
 use crate::schedule::{Schedule, ScheduleError};
 use std::time::Duration;
@@ -261,67 +262,21 @@ fn steps(f: &Fields<'_>) -> Option<Vec<Step>> {
 }
 
 fn query(f: &Fields<'_>, sources: &Sources) -> Option<Query> {
-    let expected = "the name of a [[haproxy]], [[prometheus]] or [[http]] table, or \"docker\"";
-    let source = if sources.required() {
-        f.req("source", expected, Value::text)?
-    } else {
-        f.opt("source", Value::text).unwrap_or_default()
+    if sources.any {
+        f.opt("source", Value::text);
+        for key in KINDS.into_iter().flat_map(|kind| kind.keys) {
+            f.has(key);
+        }
+        return Some(Query::default());
+    }
+    let expected = format!("the name of a source: one of {}", sources.names());
+    let source = f.req("source", &expected, Value::text)?;
+    let Some(kind) = sources.kind(&source) else {
+        let names = sources.names();
+        f.error("source", format!("no source is called {source:?}: expected {names}"));
+        return None;
     };
-    match sources.kind(&source) {
-        Some(SourceKind::HaProxy) => Some(Query::HaProxy {
-            backend: f.req("backend", "a backend's name", Value::text)?,
-            column: f.req("column", "a column of `show stat`, such as scur", Value::text)?,
-            take: f
-                .opt("take", |v| {
-                    v.one_of(&[
-                        ("sum", Take::Sum),
-                        ("average", Take::Average),
-                        ("backend", Take::Backend),
-                    ])
-                })
-                .unwrap_or(Take::Sum),
-            source,
-        }),
-        Some(SourceKind::Prometheus) => {
-            let query = f.req("query", "a query that yields one number", Value::text)?;
-            Some(Query::Prometheus { source, query })
-        }
-        Some(SourceKind::Http) => {
-            let pointer =
-                f.req("pointer", "a JSON pointer such as \"/queue/size\"", json_pointer)?;
-            Some(Query::Http { source, pointer })
-        }
-        Some(SourceKind::Docker) => {
-            let stats = [("cpu", DockerStat::Cpu), ("memory", DockerStat::Memory)];
-            let stat = f.req("stat", "cpu or memory", |v| v.one_of(&stats))?;
-            Some(Query::Docker { stat })
-        }
-        Some(SourceKind::External) => {
-            for key in ["backend", "column", "take", "query", "pointer", "stat"] {
-                f.has(key);
-            }
-            Some(Query::External)
-        }
-        None => {
-            f.error(
-                "source",
-                format!("no source is called {source:?}: expected {}", sources.names()),
-            );
-            None
-        }
-    }
-}
-
-fn json_pointer(v: Value<'_>) -> Result<String, String> {
-    let text = v.text_or_empty()?;
-    if text.is_empty() || text.starts_with('/') {
-        Ok(text)
-    } else {
-        Err(format!(
-            "expected a JSON pointer, which starts with /, or nothing for the whole document, \
-             not {text:?}"
-        ))
-    }
+    Some(Query::new(&source, (kind.bind)(f)?))
 }
 
 fn schedule(f: &Fields<'_>, ceiling: u32) -> Option<Schedule> {

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
 /// A document under reading: its text, the environment and the errors so far.
-pub(super) struct Document<'d> {
+pub struct Document<'d> {
     text: &'d str,
     /// `None` where nothing stands for a value of the environment.
     env: Option<&'d Environment<'d>>,
@@ -25,7 +25,7 @@ pub(super) struct Document<'d> {
 }
 
 impl<'d> Document<'d> {
-    pub(super) fn new(text: &'d str, env: &'d Environment<'d>) -> Self {
+    pub fn new(text: &'d str, env: &'d Environment<'d>) -> Self {
         Self {
             text,
             env: Some(env),
@@ -36,7 +36,7 @@ impl<'d> Document<'d> {
     }
 
     /// A document whose strings mean what they say.
-    pub(super) fn literal(text: &'d str) -> Self {
+    pub fn literal(text: &'d str) -> Self {
         Self {
             text,
             env: None,
@@ -47,7 +47,7 @@ impl<'d> Document<'d> {
     }
 
     /// The root table; syntax errors are recorded, what could be read is returned.
-    pub(super) fn root(&self) -> Spanned<DeTable<'d>> {
+    pub fn root(&self) -> Spanned<DeTable<'d>> {
         let (root, errors) = DeTable::parse_recoverable(self.text);
         for e in errors {
             self.error(e.span().unwrap_or(0..0), "syntax", e.message());
@@ -55,7 +55,7 @@ impl<'d> Document<'d> {
         root
     }
 
-    pub(super) fn error(&self, span: Range<usize>, field: &str, message: impl Into<String>) {
+    pub fn error(&self, span: Range<usize>, field: &str, message: impl Into<String>) {
         let start = span.start.min(self.text.len());
         let line = 1 + self.text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count();
         self.errors.borrow_mut().push(ConfigError {
@@ -66,7 +66,7 @@ impl<'d> Document<'d> {
     }
 
     /// What was wrong, by line.
-    pub(super) fn finish(self) -> Vec<ConfigError> {
+    pub fn finish(self) -> Vec<ConfigError> {
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|e| e.line);
         errors
@@ -97,7 +97,7 @@ impl<'d> Document<'d> {
 
 /// One value and how to read it.
 #[derive(Clone, Copy)]
-pub(super) struct Value<'a> {
+pub struct Value<'a> {
     doc: &'a Document<'a>,
     value: &'a DeValue<'a>,
 }
@@ -114,7 +114,7 @@ impl<'a> Value<'a> {
     }
 
     /// A string, with the environment's values put in; not empty.
-    pub(super) fn text(self) -> Result<String, String> {
+    pub fn text(self) -> Result<String, String> {
         match self.value {
             DeValue::String(s) => match self.doc.expand(s)? {
                 text if !text.trim().is_empty() => Ok(text),
@@ -126,7 +126,7 @@ impl<'a> Value<'a> {
     }
 
     /// A string, with the environment's values put in.
-    pub(super) fn text_or_empty(self) -> Result<String, String> {
+    pub fn text_or_empty(self) -> Result<String, String> {
         match self.value {
             DeValue::String(s) => self.doc.expand(s),
             _ => self.unlike("a string"),
@@ -135,7 +135,7 @@ impl<'a> Value<'a> {
 
     /// A URL. A `${NAME}` before its `@` is a name or a password and may hold any character; the URL
     /// that is written down has it percent-encoded.
-    pub(super) fn url(self) -> Result<String, String> {
+    pub fn url(self) -> Result<String, String> {
         let text = self.text()?;
         match self.value.as_str().and_then(|raw| raw.rsplit_once('@')) {
             Some((user, host)) if user.contains("://") => {
@@ -148,7 +148,7 @@ impl<'a> Value<'a> {
     }
 
     /// The name of something, which the store must be able to hold and a terminal to show.
-    pub(super) fn name(self) -> Result<String, String> {
+    pub fn name(self) -> Result<String, String> {
         let text = self.text()?;
         match text.chars().any(char::is_control) {
             true => Err("must not hold control characters".to_owned()),
@@ -160,13 +160,13 @@ impl<'a> Value<'a> {
     }
 
     /// The name of containers, or how it begins.
-    pub(super) fn container_name(self) -> Result<String, String> {
+    pub fn container_name(self) -> Result<String, String> {
         let name = self.name()?;
         check_container_name(&name).map(|()| name)
     }
 
     /// A whole number of at least zero.
-    pub(super) fn count(self) -> Result<u32, String> {
+    pub fn count(self) -> Result<u32, String> {
         let parsed = match self.value {
             DeValue::Integer(i) => u32::from_str_radix(i.as_str(), i.radix()).ok(),
             _ => None,
@@ -175,7 +175,7 @@ impl<'a> Value<'a> {
     }
 
     /// A number of replicas, up to [`MOST_REPLICAS`].
-    pub(super) fn replicas(self) -> Result<u32, String> {
+    pub fn replicas(self) -> Result<u32, String> {
         match self.count()? {
             n if n > MOST_REPLICAS => Err(format!("expected at most {MOST_REPLICAS}, not {n}")),
             n => Ok(n),
@@ -183,7 +183,7 @@ impl<'a> Value<'a> {
     }
 
     /// A finite number of at least zero.
-    pub(super) fn number(self) -> Result<f64, String> {
+    pub fn number(self) -> Result<f64, String> {
         let parsed: Option<f64> = match self.value {
             DeValue::Integer(i) if i.radix() == 10 => i.as_str().parse().ok(),
             DeValue::Float(f) => f.as_str().parse().ok(),
@@ -196,17 +196,17 @@ impl<'a> Value<'a> {
     }
 
     /// A number above zero.
-    pub(super) fn positive(self) -> Result<f64, String> {
+    pub fn positive(self) -> Result<f64, String> {
         let n = self.number()?;
         if n > 0.0 { Ok(n) } else { self.unlike("a number above 0") }
     }
 
-    pub(super) fn boolean(self) -> Result<bool, String> {
+    pub fn boolean(self) -> Result<bool, String> {
         self.value.as_bool().map_or_else(|| self.unlike("true or false"), Ok)
     }
 
     /// `250ms`, `5s`, `2m`, `1h`, `7d`, or a plain number of seconds.
-    pub(super) fn duration(self) -> Result<Duration, String> {
+    pub fn duration(self) -> Result<Duration, String> {
         let text = match self.value {
             DeValue::String(s) => self.doc.expand(s)?,
             DeValue::Integer(i) if i.radix() == 10 => i.as_str().to_owned(),
@@ -216,13 +216,13 @@ impl<'a> Value<'a> {
     }
 
     /// A duration above zero.
-    pub(super) fn period(self) -> Result<Duration, String> {
+    pub fn period(self) -> Result<Duration, String> {
         let d = self.duration()?;
         if d.is_zero() { Err("must be longer than 0s".to_owned()) } else { Ok(d) }
     }
 
     /// One of `names`.
-    pub(super) fn one_of<T: Copy>(self, names: &[(&str, T)]) -> Result<T, String> {
+    pub fn one_of<T: Copy>(self, names: &[(&str, T)]) -> Result<T, String> {
         let text = self.text()?;
         names.iter().find(|(n, _)| *n == text).map(|(_, t)| *t).ok_or_else(|| {
             let all: Vec<&str> = names.iter().map(|(n, _)| *n).collect();
@@ -231,10 +231,7 @@ impl<'a> Value<'a> {
     }
 
     /// A list, or one value in its place.
-    pub(super) fn list<T>(
-        self,
-        each: impl Fn(Value<'a>) -> Result<T, String>,
-    ) -> Result<Vec<T>, String> {
+    pub fn list<T>(self, each: impl Fn(Value<'a>) -> Result<T, String>) -> Result<Vec<T>, String> {
         match self.value.as_array() {
             Some(items) => {
                 items.iter().map(|i| each(Value { doc: self.doc, value: i.get_ref() })).collect()
@@ -268,17 +265,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A table under reading. Every key must be asked for; [`Fields::finish`] complains of the rest.
-pub(super) struct Fields<'a> {
-    pub(super) doc: &'a Document<'a>,
+pub struct Fields<'a> {
+    pub doc: &'a Document<'a>,
     /// Where in the document, as in `policy[webapp].metric[sessions]`.
-    pub(super) path: String,
+    pub path: String,
     span: Range<usize>,
     table: &'a DeTable<'a>,
     known: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn root(doc: &'a Document<'a>, root: &'a Spanned<DeTable<'a>>) -> Self {
+    pub fn root(doc: &'a Document<'a>, root: &'a Spanned<DeTable<'a>>) -> Self {
         Self::new(doc, String::new(), root.span(), root.get_ref())
     }
 
@@ -304,13 +301,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Records an error about a field, or about the table when the field is not there.
-    pub(super) fn error(&self, key: &'static str, message: impl Into<String>) {
+    pub fn error(&self, key: &'static str, message: impl Into<String>) {
         let span = self.find(key).map_or(self.span.clone(), |v| v.span());
         self.doc.error(span, &self.path_of(key), message);
     }
 
     /// A field, if it is there and can be read.
-    pub(super) fn opt<T>(
+    pub fn opt<T>(
         &self,
         key: &'static str,
         read: impl FnOnce(Value<'a>) -> Result<T, String>,
@@ -321,7 +318,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field under its name or an older one.
-    pub(super) fn alias<T>(
+    pub fn alias<T>(
         &self,
         keys: [&'static str; 2],
         read: impl Fn(Value<'a>) -> Result<T, String>,
@@ -334,14 +331,14 @@ impl<'a> Fields<'a> {
     }
 
     /// Complains when a field is under none of its names.
-    pub(super) fn expect(&self, keys: &[&'static str], expected: &str) {
+    pub fn expect(&self, keys: &[&'static str], expected: &str) {
         if !keys.iter().any(|key| self.has(key)) {
             self.error(keys[0], format!("is missing: expected {expected}"));
         }
     }
 
     /// A field that must be there. The error for a missing one names what was expected.
-    pub(super) fn req<T>(
+    pub fn req<T>(
         &self,
         key: &'static str,
         expected: &str,
@@ -351,12 +348,12 @@ impl<'a> Fields<'a> {
         self.opt(key, read)
     }
 
-    pub(super) fn has(&self, key: &'static str) -> bool {
+    pub fn has(&self, key: &'static str) -> bool {
         self.find(key).is_some()
     }
 
     /// A table in this one.
-    pub(super) fn table(&self, key: &'static str) -> Option<Fields<'a>> {
+    pub fn table(&self, key: &'static str) -> Option<Fields<'a>> {
         let found = self.find(key)?;
         let path = self.path_of(key);
         match found.get_ref() {
@@ -369,7 +366,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The tables of an array, each with `name_key`'s value in its path.
-    pub(super) fn tables(&self, key: &'static str, name_key: &str) -> Vec<Fields<'a>> {
+    pub fn tables(&self, key: &'static str, name_key: &str) -> Vec<Fields<'a>> {
         let Some(found) = self.find(key) else {
             return Vec::new();
         };
@@ -394,7 +391,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Complains of every key that nobody asked for.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let known = self.known.borrow();
         for (key, _) in self.table.iter() {
             let name = key.get_ref().as_ref();

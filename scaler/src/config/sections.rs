@@ -1,13 +1,16 @@
 //! Everything of a configuration but its policies.
 
+use super::common::{client_tls, http_url, missing, path, secret};
 use super::policy::policies;
 use super::reader::{Fields, Value};
 use super::{
-    Alerts, ClientTls, Config, Docker, DockerHost, HaProxy, HttpSource, Labels, Notify, NotifyKind,
-    Secret, ServerTls, Status, Store, StoreUrl, Timing, Trust,
+    Alerts, Config, Docker, DockerHost, Labels, Notify, NotifyKind, Secret, ServerTls, Source,
+    Status, Store, StoreUrl, Timing, Trust,
 };
+use crate::metrics::{self, KINDS};
+use crate::ports::SourceKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `None` only when something was wrong, which is then recorded.
@@ -27,14 +30,12 @@ pub(super) fn config(root: &Fields<'_>) -> Option<Config> {
         labels,
         alerts,
         status,
-        haproxy: each(root, "haproxy", haproxy),
-        prometheus: each(root, "prometheus", http_source),
-        http: each(root, "http", http_source),
+        sources: sources(root),
         docker: each(root, "docker", docker),
         notify: each(root, "notify", notify),
         policies: Vec::new(),
     };
-    names_differ(root);
+    hosts_differ(root);
     if !root.has("docker") {
         let host = DockerHost::Unix("/var/run/docker.sock".into());
         config.docker.push(Docker {
@@ -63,20 +64,48 @@ fn each<T>(
         .collect()
 }
 
-/// A metric names its source by name alone, so names must differ over all kinds.
-fn names_differ(root: &Fields<'_>) {
-    let mut seen = vec!["docker".to_owned()];
-    for key in ["haproxy", "prometheus", "http"] {
-        for f in root.tables(key, "name") {
-            let Some(name) = f.opt("name", |v| v.text()).filter(|n| !n.is_empty()) else {
-                continue;
-            };
-            if seen.contains(&name) {
-                f.error("name", format!("another source is called {name:?} already"));
-            }
-            seen.push(name);
+/// Every `[[source]]`, those in tables named for their kind, and "docker", which is always there. A
+/// metric names its source by name alone, so names must differ over all kinds.
+fn sources(root: &Fields<'_>) -> Vec<Source> {
+    let docker = metrics::docker::KIND.name;
+    let mut read: Vec<Source> = Vec::new();
+    let mut add = |f: Fields<'_>, kind: &'static SourceKind| {
+        let name = f.req("name", "a name for metrics to refer to", Value::text);
+        let timeout = f.opt("timeout", Value::period);
+        let settings = (kind.settings)(&f);
+        let place = f.path.clone();
+        if let Some(name) = &name
+            && (name == docker || read.iter().any(|other| other.name == *name))
+        {
+            f.error("name", format!("another source is called {name:?} already"));
+        }
+        f.finish();
+        let source = |(name, settings)| Source { name, kind: kind.name, place, timeout, settings };
+        read.extend(name.zip(settings).map(source));
+    };
+    for kind in KINDS.into_iter().filter(|kind| kind.has_own_table) {
+        root.tables(kind.name, "name").into_iter().for_each(|f| add(f, kind));
+    }
+    let kinds: Vec<_> = KINDS.into_iter().map(|kind| (kind.name, kind)).collect();
+    let words: Vec<_> = kinds.iter().map(|(word, _)| *word).collect();
+    for f in root.tables("source", "name") {
+        // Without its kind nothing is known of its other keys.
+        if let Some(kind) = f.req("kind", &words.join(", "), |v| v.one_of(&kinds)) {
+            add(f, kind);
         }
     }
+    read.push(Source {
+        name: docker.to_owned(),
+        kind: docker,
+        place: docker.to_owned(),
+        timeout: None,
+        settings: Arc::new(metrics::docker::Settings),
+    });
+    read
+}
+
+/// A replica is told by its host's name.
+fn hosts_differ(root: &Fields<'_>) {
     let mut hosts: Vec<String> = Vec::new();
     for f in root.tables("docker", "name") {
         let Some(name) = f.opt("name", |v| v.text()) else {
@@ -182,85 +211,6 @@ fn alerts(f: Fields<'_>) -> Option<Alerts> {
     Some(Alerts { listen: listen?, token, tls, ttl, body_limit: body_limit as usize })
 }
 
-fn missing<T>(f: &Fields<'_>, key: &'static str, other: &str) -> Option<T> {
-    // Not there and unreadable must be told apart: the latter has its error already.
-    if !f.has(key) {
-        f.error(key, format!("is missing: {other} needs it"));
-    }
-    None
-}
-
-fn client_tls(f: &Fields<'_>) -> Option<ClientTls> {
-    let ca = f.opt("tls_ca", path);
-    let identity = match (f.opt("tls_cert", path), f.opt("tls_key", path)) {
-        (Some(cert), Some(key)) => Some((cert, key)),
-        (None, None) => None,
-        (Some(_), None) => missing(f, "tls_key", "tls_cert"),
-        (None, Some(_)) => missing(f, "tls_cert", "tls_key"),
-    };
-    if identity.is_some() && ca.is_none() {
-        missing::<()>(f, "tls_ca", "tls_cert");
-    }
-    Some(ClientTls { ca: ca?, identity })
-}
-
-fn haproxy(f: &Fields<'_>) -> Option<HaProxy> {
-    let name = f.req("name", "a name for metrics to refer to", |v| v.text());
-    let servers = f.req("servers", "a list such as [\"10.0.0.5:9999\"]", |v| {
-        let list = v.list(|s| s.text())?;
-        if list.is_empty() { Err("must not be empty".to_owned()) } else { Ok(list) }
-    });
-    let tls = client_tls(f);
-    let settle = f.opt("settle", |v| v.duration()).unwrap_or(Duration::from_secs(300));
-    Some(HaProxy { name: name?, servers: servers?, tls, settle })
-}
-
-fn http_source(f: &Fields<'_>) -> Option<HttpSource> {
-    let name = f.req("name", "a name for metrics to refer to", |v| v.text());
-    let url = f.req("url", "a URL such as \"http://10.0.0.5:9090\"", |v| http_url(v));
-    let (token, tls) = (f.opt("token", secret), client_tls(f));
-    let (url, user) = without_user(&url?);
-    if user.is_some() && token.is_some() {
-        f.error("token", "is one way to log in, the user in the url another: give one of them");
-    }
-    let pair = |v: Value<'_>| {
-        let text = v.text()?;
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("expected NAME=VALUE, such as \"dedup=true\", not {text:?}"))?;
-        Ok((name.to_owned(), value.to_owned()))
-    };
-    let parameters = f.opt("parameters", |v| v.list(pair)).unwrap_or_default();
-    Some(HttpSource { name: name?, url, parameters, user, token, tls })
-}
-
-/// A URL that may be shown and kept, and `user:password` that stood in it.
-fn without_user(url: &str) -> (String, Option<Secret>) {
-    let Some((scheme, rest)) = url.split_once("://") else { return (url.to_owned(), None) };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rsplit_once('@') {
-        Some((user, host)) => {
-            let user = Secret(percent_decoded(user));
-            (format!("{scheme}://{host}{}", &rest[end..]), Some(user))
-        }
-        None => (url.to_owned(), None),
-    }
-}
-
-/// `%40` is `@`; what is not two hexadecimal digits stays.
-fn percent_decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = after.first_chunk::<2>().filter(|_| *first == b'%');
-        let code = code.and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = code.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
 fn docker(f: &Fields<'_>) -> Option<Docker> {
     let name = f.req("name", "a name for the audit", |v| v.name());
     let host = f.req("host", "unix:///path or tcp://host:port", |v| {
@@ -302,25 +252,7 @@ fn notify(f: &Fields<'_>) -> Option<Notify> {
     Some(Notify { kind: kind?, url: url? })
 }
 
-fn http_url(v: Value<'_>) -> Result<String, String> {
-    let text = v.text()?;
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(host) if !host.is_empty() => Ok(text),
-        // A webhook's URL is a secret: the message must not repeat it.
-        _ => Err("expected a URL that starts with http:// or https://".to_owned()),
-    }
-}
-
 fn address(v: Value<'_>) -> Result<SocketAddr, String> {
     let text = v.text()?;
     text.parse().map_err(|_| format!("expected IP:PORT, such as 127.0.0.1:8080, not {text:?}"))
-}
-
-fn secret(v: Value<'_>) -> Result<Secret, String> {
-    v.text().map(Secret)
-}
-
-fn path(v: Value<'_>) -> Result<PathBuf, String> {
-    v.text().map(PathBuf::from)
 }

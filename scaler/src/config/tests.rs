@@ -85,7 +85,8 @@ fn reads_every_section() {
     assert_eq!(p.actions.list[0], Action::ScaleUp);
     assert!(p.actions.availability());
     assert_eq!(p.down.window, Duration::from_secs(120));
-    assert!(matches!(&p.metrics[0].query, Query::HaProxy { backend, .. } if backend == "web"));
+    let asks = serde_json::json!({"backend": "web", "column": "scur", "take": "sum"});
+    assert_eq!(p.metrics[0].query, Query::new("edge", asks));
     let Law::Steps(steps) = &p.metrics[1].law else { panic!("steps") };
     assert_eq!(steps[1], Step::Above { threshold: 2.0, add: 4 });
     assert_eq!(p.schedules[0].min, Some(5));
@@ -102,8 +103,9 @@ fn never_prints_a_secret() {
 fn a_user_in_a_sources_url_is_a_secret_and_not_shown() {
     let text = "[[prometheus]]\nname = 'p'\nurl = 'https://me:p%40ss%zz@prom:9090/x@y?q'\n";
     let config = Config::parse(text, &env).expect("right");
-    assert_eq!(config.prometheus[0].url, "https://prom:9090/x@y?q");
-    assert_eq!(config.prometheus[0].user, Some(Secret("me:p@ss%zz".to_owned())));
+    let hosts = config.sources[0].settings.hosts();
+    assert_eq!(hosts, [("url", "https://prom:9090/x@y?q".to_owned())]);
+    assert!(!format!("{config:?}").contains("ss%zz"), "{config:?}");
     let both = format!("{text}token = 't'\n");
     assert!(errors(&both)[0].starts_with("line 4: prometheus[p].token: is one way to log in"));
 }
@@ -277,7 +279,7 @@ fn the_simulator_needs_no_sources() {
     let [policy] = &parse_policies(WHOLE, &Sources::any()).expect("right")[..] else {
         panic!("one policy")
     };
-    assert!(policy.metrics.iter().all(|m| m.query == Query::External));
+    assert!(policy.metrics.iter().all(|m| m.query == Query::default()));
 }
 
 #[test]
@@ -306,4 +308,27 @@ fn the_example_shows_every_key_that_is_read() {
     let missing: Vec<_> =
         asked.iter().filter(|key| !OLDER.contains(key) && !shown.contains(key)).collect();
     assert_eq!(missing, [&""; 0]);
+}
+
+#[test]
+fn a_source_is_written_by_its_kind_or_in_the_kinds_own_table() {
+    let own = "[[haproxy]]\nname = \"edge\"\nservers = [\"lb\"]\nsettle = \"9s\"\n";
+    let by_kind = own.replace("[[haproxy]]", "[[source]]\nkind = \"haproxy\"");
+    let read = |text: &str| {
+        let config = Config::parse(text, &env).expect("right");
+        let sources = config.sources.iter();
+        sources.map(|s| format!("{} {} {:?}", s.name, s.kind, s.settings)).collect::<Vec<_>>()
+    };
+    assert_eq!(read(own), read(&by_kind));
+    assert_eq!(read(own).len(), 2, "docker is always there");
+    let two =
+        format!("{own}{by_kind}timeout = \"0s\"\n[[source]]\nkind = \"graphite\"\nname = \"g\"\n");
+    assert_eq!(
+        errors(&two),
+        [
+            "line 7: source[edge].name: another source is called \"edge\" already",
+            "line 10: source[edge].timeout: must be longer than 0s",
+            "line 12: source[g].kind: expected one of haproxy, prometheus, http, docker, not \"graphite\"",
+        ]
+    );
 }

@@ -88,7 +88,7 @@ impl World {
 fn metric(name: &str, law: Law) -> Metric {
     Metric {
         name: name.to_owned(),
-        query: Query::External,
+        query: Query::default(),
         law,
         stale_after: Duration::from_secs(60),
     }

@@ -1,23 +1,63 @@
 //! CPU and memory of a service's containers by the Docker API.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::StatsOptionsBuilder;
 use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Question, Source};
+use crate::config::reader::Fields;
 use crate::executor::docker::Hosts;
 use crate::executor::docker::hosts::step_error;
 use crate::executor::{BoxFuture, Instance};
 use crate::observation::Reading;
-use crate::policy::{DockerStat, Query, ValueOf};
+use crate::policy::ValueOf;
+use crate::ports::{Question, Source, SourceKind, SourceSettings, World};
 use crate::timestamp::Timestamp;
 
 /// Containers that are asked for at once.
 const AT_ONCE: usize = 16;
+
+/// `[[source]] kind = "docker"`; one that is called so is always there.
+pub static KIND: SourceKind = SourceKind {
+    name: "docker",
+    has_own_table: false,
+    settings: |_| Some(Arc::new(Settings)),
+    keys: &["stat"],
+    bind,
+};
+
+/// What a metric asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stat {
+    /// Percent of one core.
+    Cpu,
+    /// Bytes in use, less the page cache.
+    Memory,
+}
+
+fn bind(f: &Fields<'_>) -> Option<Value> {
+    let stats = [("cpu", Stat::Cpu), ("memory", Stat::Memory)];
+    let stat = f.req("stat", "cpu or memory", |v| v.one_of(&stats))?;
+    serde_json::to_value(stat).ok()
+}
+
+/// Which hosts there are stands in `[[docker]]`.
+#[derive(Debug)]
+pub struct Settings;
+
+impl SourceSettings for Settings {
+    fn open(&self, world: &World<'_>) -> Result<Box<dyn Source>> {
+        Ok(Box::new(DockerStats::new(world.hosts.clone(), world.patience)))
+    }
+}
 
 /// The statistics of every container that is asked for.
 #[derive(Debug)]
@@ -91,13 +131,13 @@ fn answer(
     now: Timestamp,
     looked: Instant,
 ) -> Reading {
-    let Query::Docker { stat } = question.query else { return Reading::Missing };
+    let Some(stat) = question.query.asked() else { return Reading::Missing };
     let mut values = Vec::new();
     for member in question.members {
         let value = match usages.get(member.id.as_str()) {
             Some(Ok(usage)) => match stat {
-                DockerStat::Memory => usage.memory.map(|bytes| bytes as f64),
-                DockerStat::Cpu => before
+                Stat::Memory => usage.memory.map(|bytes| bytes as f64),
+                Stat::Cpu => before
                     .get(&member.id)
                     .zip(usage.cpu_nanos)
                     .and_then(|(&(last, at), used)| percent(last, used, looked.duration_since(at))),

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -12,13 +13,17 @@ use berth::registers::haproxy::TlsFiles;
 use berth::registers::haproxy::wire::stat::StatRow;
 use berth::registers::haproxy::{Client, Endpoint, Process, StatTable, Tls};
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Question, Source};
-use crate::config;
+use crate::config::ClientTls;
+use crate::config::common::client_tls;
+use crate::config::reader::{Fields, Value as Field};
 use crate::executor::BoxFuture;
 use crate::observation::Reading;
-use crate::policy::{Query, Take};
+use crate::policy::Query;
+use crate::ports::{Question, Source, SourceKind, SourceSettings, World};
 use crate::timestamp::Timestamp;
 
 /// The stats socket's port where none is given, as for the agent.
@@ -44,7 +49,82 @@ const MEANS: [&str; 10] = [
     "lastchg",
 ];
 
-/// One logical load balancer.
+/// `[[source]] kind = "haproxy"`.
+pub static KIND: SourceKind = SourceKind {
+    name: "haproxy",
+    has_own_table: true,
+    settings,
+    keys: &["backend", "column", "take"],
+    bind,
+};
+
+/// One logical load balancer, of one or many processes.
+#[derive(Clone, Debug)]
+struct Settings {
+    /// `servers`: `host`, `host:port` or `unix:/path`, as in the agent's `HAPROXY_SERVER`.
+    servers: Vec<String>,
+    /// `tls_ca`, `tls_cert`, `tls_key`.
+    tls: Option<ClientTls>,
+    /// `settle`: a process that is younger than this may scale out and not in, since the one before
+    /// it may still have sessions.
+    settle: Duration,
+}
+
+fn settings(f: &Fields<'_>) -> Option<Arc<dyn SourceSettings>> {
+    let servers = f.req("servers", "a list such as [\"10.0.0.5:9999\"]", |v| {
+        let list = v.list(Field::text)?;
+        if list.is_empty() { Err("must not be empty".to_owned()) } else { Ok(list) }
+    });
+    let tls = client_tls(f);
+    let settle = f.opt("settle", Field::duration).unwrap_or(Duration::from_secs(300));
+    Some(Arc::new(Settings { servers: servers?, tls, settle }))
+}
+
+impl SourceSettings for Settings {
+    fn open(&self, world: &World<'_>) -> Result<Box<dyn Source>> {
+        Ok(Box::new(HaProxy::new(self, world.patience)?))
+    }
+
+    fn hosts(&self) -> Vec<(&'static str, String)> {
+        let remote = self.servers.iter().filter(|at| !at.starts_with("unix:"));
+        remote.map(|at| ("servers", at.clone())).collect()
+    }
+
+    fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
+    }
+}
+
+/// What a metric asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Asked {
+    backend: String,
+    /// scur, rate, req_rate, qcur, rtime, req_tot …; `*_tot` becomes a rate.
+    column: String,
+    take: Take,
+}
+
+/// Which lines of `show stat` a reading takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Take {
+    /// The sum over the backend's live servers.
+    Sum,
+    /// Their average.
+    Average,
+    /// The backend's own line.
+    Backend,
+}
+
+fn bind(f: &Fields<'_>) -> Option<Value> {
+    let backend = f.req("backend", "a backend's name", Field::text);
+    let column = f.req("column", "a column of `show stat`, such as scur", Field::text);
+    let takes = [("sum", Take::Sum), ("average", Take::Average), ("backend", Take::Backend)];
+    let take = f.opt("take", |v| v.one_of(&takes)).unwrap_or(Take::Sum);
+    serde_json::to_value(Asked { backend: backend?, column: column?, take }).ok()
+}
+
+/// The connections to it, and what is remembered of its readings.
 #[derive(Debug)]
 pub struct HaProxy {
     servers: Vec<Server>,
@@ -85,8 +165,8 @@ enum Server {
 
 impl HaProxy {
     /// Reads the servers' names.
-    pub fn new(source: &config::HaProxy, patience: Duration) -> Result<Self> {
-        let load = |tls: &config::ClientTls| {
+    fn new(source: &Settings, patience: Duration) -> Result<Self> {
+        let load = |tls: &ClientTls| {
             let files = TlsFiles { ca: tls.ca.clone(), identity: tls.identity.clone() };
             Tls::load(&files).map_err(|complaints| anyhow!(complaints.join("; ")))
         };
@@ -158,20 +238,22 @@ impl HaProxy {
     }
 
     fn answer(&mut self, said: &[Said], query: &Query, now: Timestamp, looked: Instant) -> Reading {
-        let Query::HaProxy { backend, column, take, .. } = query else { return Reading::Missing };
-        let counter = is_counter(column);
+        let Some(Asked { backend, column, take }) = query.asked() else {
+            return Reading::Missing;
+        };
+        let counter = is_counter(&column);
         let (mut values, mut hidden) = (Vec::new(), None);
         for Said { endpoint, table, .. } in said {
-            if !table.has_column(column) {
+            if !table.has_column(&column) {
                 return Reading::Error(format!("{endpoint}: show stat has no column {column:?}"));
             }
-            for row in table.rows().filter(|row| is_of(row, backend, *take)) {
+            for row in table.rows().filter(|row| is_of(row, &backend, take)) {
                 let name = row.text("svname").unwrap_or_default();
-                let counts = *take == Take::Backend || is_live(&row);
+                let counts = take == Take::Backend || is_live(&row);
                 if !counts && is_down(&row) && row.number("scur").is_some_and(|n| n > 0.0) {
                     hidden = Some(format!("{name} is down and has sessions"));
                 }
-                let Some(value) = row.number(column) else { continue };
+                let Some(value) = row.number(&column) else { continue };
                 if !counter {
                     values.extend(counts.then_some(value));
                     continue;
@@ -194,7 +276,7 @@ impl HaProxy {
             return Reading::Missing;
         }
         let sum: f64 = values.iter().sum();
-        let mean = *take == Take::Average || MEANS.contains(&column.as_str());
+        let mean = take == Take::Average || MEANS.contains(&column.as_str());
         let v = if mean { sum / values.len() as f64 } else { sum };
         match hidden {
             Some(why) => Reading::AtLeast { v, at: now, why },
@@ -326,13 +408,13 @@ mod tests {
     fn haproxy() -> HaProxy {
         let servers = vec!["10.0.0.5".to_owned()];
         let settle = Duration::from_secs(60);
-        let source = config::HaProxy { name: "edge".to_owned(), servers, tls: None, settle };
+        let source = Settings { servers, tls: None, settle };
         HaProxy::new(&source, Duration::from_secs(1)).unwrap()
     }
 
     fn query(column: &str, take: Take) -> Query {
-        let (source, backend) = ("edge".to_owned(), "web".to_owned());
-        Query::HaProxy { source, backend, column: column.to_owned(), take }
+        let (backend, column) = ("web".to_owned(), column.to_owned());
+        Query::new("edge", Asked { backend, column, take })
     }
 
     fn tables(texts: &[&str]) -> Vec<Said> {

@@ -1,22 +1,56 @@
 //! Prometheus' HTTP API: instant queries that yield one number.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::{Question, Source};
-use crate::config::HttpSource;
+use super::over_http::HttpSource;
+use crate::config::ClientTls;
+use crate::config::reader::{Fields, Value as Field};
 use crate::executor::BoxFuture;
 use crate::http::{Client, percent_encoded};
 use crate::observation::Reading;
 use crate::policy::Query;
+use crate::ports::{Question, Source, SourceKind, SourceSettings, World};
 use crate::timestamp::Timestamp;
 
 /// Queries that run at once.
 const AT_ONCE: usize = 8;
+
+/// `[[source]] kind = "prometheus"`.
+pub static KIND: SourceKind = SourceKind {
+    name: "prometheus",
+    has_own_table: true,
+    settings: |f| Some(Arc::new(Settings(HttpSource::read(f)?))),
+    keys: &["query"],
+    bind,
+};
+
+/// A metric's question is its query, in PromQL.
+fn bind(f: &Fields<'_>) -> Option<Value> {
+    f.req("query", "a query that yields one number", Field::text).map(Value::String)
+}
+
+#[derive(Debug)]
+struct Settings(HttpSource);
+
+impl SourceSettings for Settings {
+    fn open(&self, world: &World<'_>) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Prometheus::new(&self.0, world.patience)?))
+    }
+
+    fn hosts(&self) -> Vec<(&'static str, String)> {
+        vec![("url", self.0.url.clone())]
+    }
+
+    fn tls(&self) -> Option<&ClientTls> {
+        self.0.tls.as_ref()
+    }
+}
 
 /// One Prometheus server, or whatever speaks its API.
 #[derive(Debug)]
@@ -31,8 +65,7 @@ impl Prometheus {
     /// Reads certificates; connects to nobody yet.
     pub fn new(source: &HttpSource, patience: Duration) -> Result<Self> {
         Ok(Self {
-            client: Client::new(source.tls.as_ref(), source.token.as_ref(), patience)?
-                .with_user(source.user.as_ref())?,
+            client: source.client(patience)?,
             url: source.url_with("/api/v1/query"),
             told: HashMap::new(),
         })
@@ -94,10 +127,7 @@ impl Source for Prometheus {
 }
 
 fn text(query: &Query) -> Option<&str> {
-    match query {
-        Query::Prometheus { query, .. } => Some(query),
-        _ => None,
-    }
+    query.asks.as_str()
 }
 
 /// The one number of an answer (HTTP API, "Instant queries").
@@ -187,9 +217,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_as_old_as_it_has_been_told_whatever_its_clock_says() {
-        let text = "[[prometheus]]\nname = \"p\"\nurl = \"http://h/\"\n";
-        let config = crate::config::Config::parse(text, &|_| None).unwrap();
-        let mut source = Prometheus::new(&config.prometheus[0], Duration::from_secs(1)).unwrap();
+        let source = HttpSource { url: "http://h/".to_owned(), ..HttpSource::default() };
+        let mut source = Prometheus::new(&source, Duration::from_secs(1)).unwrap();
         let start = Instant::now();
         let mut age = |told, secs| {
             source.age("up", Timestamp::from_secs(told), start + Duration::from_secs(secs))

@@ -47,7 +47,7 @@ fn policy(i: usize) -> Policy {
     let mut policy = Policy::new(&format!("policy-{i}"), &format!("service-{i}"), 2, 40);
     let metric = |name: &str, target| Metric {
         name: name.to_owned(),
-        query: Query::External,
+        query: Query::default(),
         law: Law::Target(Target::new(target, policy.start_time)),
         stale_after: Duration::from_secs(60),
     };

@@ -32,7 +32,7 @@ pub fn default_policy(setup: &Setup, headroom: Option<f64>) -> Policy {
     let law = Law::Target(law);
     let stale_after = Duration::from_secs(60);
     policy.metrics =
-        vec![Metric { name: "requests".to_owned(), query: Query::External, law, stale_after }];
+        vec![Metric { name: "requests".to_owned(), query: Query::default(), law, stale_after }];
     policy
 }
 

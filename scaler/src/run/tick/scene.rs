@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::executor::plan::Service;
 use crate::executor::{Instance, Sight, State};
-use crate::metrics::{Question, Sources};
+use crate::metrics::Sources;
 use crate::observation::Reading;
 use crate::policy::{Law, Policy, Target, ValueOf};
+use crate::ports::Question;
 use crate::run::blind::Blind;
 use crate::run::census::{Census, Keep};
 use crate::run::policies::service_of;
