@@ -11,11 +11,11 @@ use berth_scaler::config::{Config, StoreUrl};
 use berth_scaler::executor::{
     BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, StepError, Task,
 };
-use berth_scaler::metrics::Sources;
 use berth_scaler::notify::Notifier;
 use berth_scaler::observation::Reading;
 use berth_scaler::ports::{Question, Source};
 use berth_scaler::run::tick::Round;
+use berth_scaler::sources::Sources;
 use berth_scaler::store::Store;
 use berth_scaler::timestamp::Timestamp;
 

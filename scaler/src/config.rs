@@ -6,9 +6,9 @@ mod policy;
 pub(crate) mod reader;
 mod sections;
 
-use crate::metrics::KINDS;
 use crate::policy::Policy;
 use crate::ports::{SourceKind, SourceSettings};
+use crate::sources::KINDS;
 use reader::{Document, Fields};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

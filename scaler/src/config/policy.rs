@@ -2,12 +2,12 @@
 
 use super::Sources;
 use super::reader::{Fields, Value};
-use crate::metrics::KINDS;
 use crate::policy::{
     Action, Actions, Law, Limit, Metric, Pause, Policy, Query, Rules, Step, Target, UTILISATION,
     ValueOf, VictimOrder, check_container_name, check_policy_name,
 };
 use crate::schedule::{Schedule, ScheduleError};
+use crate::sources::KINDS;
 use std::time::Duration;
 
 const PAUSES: [(&str, Pause); 4] =

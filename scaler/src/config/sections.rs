@@ -7,8 +7,8 @@ use super::{
     Alerts, Config, Docker, DockerHost, Labels, Notify, NotifyKind, Secret, ServerTls, Source,
     Status, Store, StoreUrl, Timing, Trust,
 };
-use crate::metrics::{self, KINDS};
 use crate::ports::SourceKind;
+use crate::sources::{self, KINDS};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn each<T>(
 /// Every `[[source]]`, those in tables named for their kind, and "docker", which is always there. A
 /// metric names its source by name alone, so names must differ over all kinds.
 fn sources(root: &Fields<'_>) -> Vec<Source> {
-    let docker = metrics::docker::KIND.name;
+    let docker = sources::docker::KIND.name;
     let mut read: Vec<Source> = Vec::new();
     let mut add = |f: Fields<'_>, kind: &'static SourceKind| {
         let name = f.req("name", "a name for metrics to refer to", Value::text);
@@ -99,7 +99,7 @@ fn sources(root: &Fields<'_>) -> Vec<Source> {
         kind: docker,
         place: docker.to_owned(),
         timeout: None,
-        settings: Arc::new(metrics::docker::Settings),
+        settings: Arc::new(sources::docker::Settings),
     });
     read
 }

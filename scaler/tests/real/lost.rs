@@ -11,9 +11,9 @@ use berth_scaler::executor::{
     BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, Status, StepError,
     StepKind, Task,
 };
-use berth_scaler::metrics::Sources;
 use berth_scaler::notify::Notifier;
 use berth_scaler::run::tick::Round;
+use berth_scaler::sources::Sources;
 use berth_scaler::store::Store;
 use berth_scaler::timestamp::Timestamp;
 use nix::sys::signal::Signal;

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use crate::executor::plan::Service;
 use crate::executor::{Instance, Sight, State};
-use crate::metrics::Sources;
 use crate::observation::Reading;
 use crate::policy::{Law, Policy, Target, ValueOf};
 use crate::ports::Question;
@@ -12,6 +11,7 @@ use crate::run::blind::Blind;
 use crate::run::census::{Census, Keep};
 use crate::run::policies::service_of;
 use crate::run::templates::Templates;
+use crate::sources::Sources;
 use crate::store::audit::Entry;
 use crate::store::containers::{Fate, Known};
 use crate::timestamp::Timestamp;

@@ -16,13 +16,13 @@ use crate::timestamp::Timestamp;
 
 pub mod docker;
 pub mod haproxy;
-pub mod http_json;
+pub mod http;
 mod over_http;
 pub mod prometheus;
 
 /// Every kind of source. A new one is its own file and a line here.
 pub static KINDS: [&SourceKind; 4] =
-    [&haproxy::KIND, &prometheus::KIND, &http_json::KIND, &docker::KIND];
+    [&haproxy::KIND, &prometheus::KIND, &http::KIND, &docker::KIND];
 
 /// Every configured source by its name.
 pub struct Sources {
