@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use support::agent::{Agent, berth, hello};
+use support::agent::{Agent, Running, berth, hello};
 use support::haproxy::{ARTICLE, Haproxy, http_get, versions};
 use support::namespace::alone;
 use support::tap::Tap;
@@ -102,6 +102,61 @@ fn ipv6_will_do() {
         .start();
     eventually("served", || haproxy.get("/") == "hello from six\n");
     assert_eq!(haproxy.ready_at(&format!("[::1]:{port}")).len(), 1);
+    agent.stop();
+    assert!(haproxy.ready().is_empty());
+}
+
+/// Over IPv4 and over IPv6 the container's own address is another, too.
+#[test]
+fn one_haproxy_at_two_addresses_gives_one_slot() {
+    let stats = Port::free();
+    let haproxy = Haproxy::with_global(
+        "haproxy".into(),
+        &format!("stats socket ipv6@[::1]:{stats} level admin"),
+        &format!("backend webapp\n  {ARTICLE}\n"),
+    );
+    let first = Tap::start(haproxy.stats);
+    gives_one_slot(&haproxy, &first, &format!("127.0.0.1:{},[::1]:{stats}", first.port));
+}
+
+#[test]
+fn one_haproxy_at_two_ports_gives_one_slot() {
+    let haproxy = Haproxy::start(ARTICLE);
+    let mut taps = [Tap::start(haproxy.stats), Tap::start(haproxy.stats)];
+    taps.sort_by_key(|tap| tap.port.to_string());
+    let [first, second] = taps;
+    gives_one_slot(
+        &haproxy,
+        &first,
+        &format!("127.0.0.1:{},127.0.0.1:{}", second.port, first.port),
+    );
+}
+
+/// Of the registrars of the addresses in `servers` the one behind `first` comes first.
+fn gives_one_slot(haproxy: &Haproxy, first: &Tap, servers: &str) {
+    let port = Port::free();
+    let agent = Agent::hello(haproxy, "one", port);
+    let agent = agent.env("ADDR", "[::]").env("SYNC_INTERVAL", "200ms");
+    let mut agent = agent.env("HAPROXY_SERVER", servers).start();
+    let knows = |agent: &Running, times| {
+        agent.log().matches("that another one leads to, too").count() == times
+    };
+    let one = || haproxy.ready().len() == 1 && haproxy.get("/") == "hello from one\n";
+    eventually("the second knows", || knows(&agent, 1));
+    eventually("one slot", one);
+    stays("one slot", || one() && knows(&agent, 1));
+    let port = port.to_string();
+    let variables = [("HAPROXY_SERVER", servers), ("APP_PORT", &port), ("SERVICE_NAME", "webapp")];
+    let (code, _, why) = berth(&["--check"], &variables);
+    assert_eq!(code, 0, "{why}");
+    // When the first hears nothing any more, the second looks after the slot, or has one of its own.
+    first.hold_behind("show");
+    let register = format!("haproxy 127.0.0.1:{}", first.port);
+    let second = |line: &&str| line.contains("in rotation") && !line.contains(&register);
+    let before = agent.log().lines().filter(second).count();
+    eventually("the second takes over", || agent.log().lines().filter(second).count() > before);
+    first.let_go();
+    eventually("it steps back again", || knows(&agent, 2) && one());
     agent.stop();
     assert!(haproxy.ready().is_empty());
 }

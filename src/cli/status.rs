@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::registers::Identity;
 use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
-use crate::registers::haproxy::{Client, Endpoint, Overview, Server};
+use crate::registers::haproxy::{Client, Endpoint, Overview, Process, Server};
 use crate::task;
 
 /// Exit codes of `--check`.
@@ -22,6 +23,9 @@ pub const REGISTERED: u8 = 0;
 pub const NOT_REGISTERED: u8 = 1;
 /// Not one server could be asked.
 pub const CANNOT_TELL: u8 = 2;
+
+/// How far apart two answers of the same moment may be.
+const MOMENT: Duration = Duration::from_secs(3);
 
 /// Everything that was asked, one entry for each server.
 #[derive(Debug, Default, Serialize)]
@@ -35,7 +39,7 @@ pub struct Status {
 }
 
 /// What one HAProxy shows.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct SlotStatus {
     /// Where its stats socket is.
     pub server: String,
@@ -54,6 +58,9 @@ pub struct SlotStatus {
     /// Whether it has told what it holds.
     #[serde(skip)]
     pub answered: bool,
+    /// The process that has told it, and where its servers point.
+    #[serde(skip)]
+    seen: Option<(Process, Vec<Server>)>,
 }
 
 /// What one server says of this container.
@@ -90,6 +97,7 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
             .map(|to| (to.to_string(), ask_target(to, Arc::clone(&haproxy), resolver.clone())));
         let all = at_once(asked, |server| vec![broken(server)]).await;
         status.haproxy = all.into_iter().flatten().collect();
+        share(&mut status.haproxy);
     }
     if let Some(dns) = &settings.dns {
         let slot = status.haproxy.first();
@@ -164,6 +172,33 @@ fn one_family(slots: Vec<(bool, SlotStatus)>) -> Vec<SlotStatus> {
     counts.into_iter().map(|(_, slot)| slot).collect()
 }
 
+/// Where two addresses lead to one HAProxy, only one slot is held, and both tell it.
+fn share(slots: &mut [SlotStatus]) {
+    let holds = |slot: &&SlotStatus| slot.slot.is_some() && slot.seen.is_some();
+    let holders: Vec<_> = slots.iter().filter(holds).cloned().collect();
+    for slot in slots.iter_mut().filter(|slot| slot.slot.is_none()) {
+        let Some((process, servers)) = &slot.seen else { continue };
+        let is_here = |holder: &&SlotStatus| {
+            let same = holder.seen.as_ref().is_some_and(|(other, _)| is_same(process, other));
+            let shows = |server: &Server| {
+                server.endpoint() == holder.address
+                    && Some(&server.name) == holder.slot.as_ref()
+                    && Some(&server.backend) == holder.backend.as_ref()
+            };
+            same && servers.iter().any(shows)
+        };
+        if let Some(holder) = holders.iter().find(is_here) {
+            *slot = SlotStatus { server: slot.server.clone(), ..holder.clone() };
+        }
+    }
+}
+
+/// Whether two answers of the same moment are of one process.
+fn is_same(one: &Process, other: &Process) -> bool {
+    let apart = one.uptime.abs_diff(other.uptime);
+    one.pid == other.pid && one.node == other.node && apart <= MOMENT
+}
+
 fn is_v4(client: &Client) -> bool {
     matches!(client.endpoint(), Endpoint::Tcp(addr) if addr.is_ipv4())
 }
@@ -182,6 +217,9 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
     client.ping().await?;
     let Overview { servers, peers } = client.overview(None).await?;
     status.answered = true;
+    if let Some(process) = peers.process {
+        status.seen = Some((process, servers.clone()));
+    }
     let (template, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
     status.backend = Some(Arc::clone(template.backend()));
     status.address = Some(endpoint);

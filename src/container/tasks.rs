@@ -10,6 +10,7 @@ use crate::container::look::Look;
 use crate::container::readiness::{self, NotifySocket, ProbeRequest};
 use crate::net::resolve::Resolver;
 use crate::registers::haproxy::fleet;
+use crate::registers::haproxy::registrar::Holdings;
 use crate::registers::{Channels, Identity, Report, Want, dns};
 use crate::task;
 
@@ -67,14 +68,14 @@ fn start_registers(
     };
     let resolver = Resolver::default();
     if let Some(haproxy) = &settings.haproxy {
-        let haproxy = Arc::new(haproxy.clone());
+        let (haproxy, holdings) = (Arc::new(haproxy.clone()), Holdings::default());
         for target in &haproxy.servers {
             let channels = channels.named(format!("haproxy {target}"));
             let (target, haproxy) = (target.clone(), Arc::clone(&haproxy));
-            let resolver = resolver.clone();
+            let (holdings, resolver) = (holdings.clone(), resolver.clone());
             task::keep_alive("registrar", move || {
                 let (haproxy, resolver) = (Arc::clone(&haproxy), resolver.clone());
-                fleet::run(target.clone(), haproxy, channels.clone(), resolver)
+                fleet::run(target.clone(), haproxy, channels.clone(), holdings.clone(), resolver)
             });
         }
     }

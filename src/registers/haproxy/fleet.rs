@@ -18,7 +18,7 @@ use crate::net::random;
 use crate::net::resolve::{ResolveError, Resolver};
 use crate::net::target::Target;
 use crate::registers::haproxy::Settings;
-use crate::registers::haproxy::registrar;
+use crate::registers::haproxy::registrar::{self, Holdings};
 use crate::registers::haproxy::{Client, Endpoint};
 use crate::registers::{Channels, Report, Standing};
 use crate::task;
@@ -30,17 +30,24 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// Keeps a registrar at each address of one target.
-pub async fn run(target: Target, settings: Arc<Settings>, channels: Channels, resolver: Resolver) {
+pub async fn run(
+    target: Target,
+    settings: Arc<Settings>,
+    channels: Channels,
+    holdings: Holdings,
+    resolver: Resolver,
+) {
     match target {
         Target::Ip { addr, port } => {
             let client = settings.client(SocketAddr::new(addr, port), &addr.to_string());
-            registrar::run(client, settings, channels).await;
+            registrar::run(client, settings, channels, holdings).await;
         }
         Target::Unix(path) => {
-            registrar::run(Client::new(Endpoint::Unix(path)), settings, channels).await;
+            let client = Client::new(Endpoint::Unix(path));
+            registrar::run(client, settings, channels, holdings).await;
         }
         Target::Name { name, port } => {
-            Name::new(name, port, settings, channels, resolver).run().await;
+            Name::new(name, port, settings, channels, holdings, resolver).run().await;
         }
     }
 }
@@ -51,6 +58,7 @@ struct Name {
     port: u16,
     settings: Arc<Settings>,
     channels: Channels,
+    holdings: Holdings,
     resolver: Resolver,
     members: Few<IpAddr, Member>,
     /// Where the members report, on its way to the life cycle.
@@ -78,6 +86,7 @@ impl Name {
         port: u16,
         settings: Arc<Settings>,
         channels: Channels,
+        holdings: Holdings,
         resolver: Resolver,
     ) -> Self {
         Self {
@@ -85,6 +94,7 @@ impl Name {
             port,
             settings,
             channels,
+            holdings,
             resolver,
             members: Few::default(),
             inbox: mpsc::unbounded_channel(),
@@ -206,9 +216,10 @@ impl Name {
             ..self.channels.named(Arc::clone(&register))
         };
         let client = self.settings.client(addr, &self.name);
-        let settings = Arc::clone(&self.settings);
+        let (settings, holdings) = (Arc::clone(&self.settings), self.holdings.clone());
         let task = task::keep_alive("registrar", move || {
-            registrar::run(client.clone(), Arc::clone(&settings), channels.clone())
+            let (settings, holdings) = (Arc::clone(&settings), holdings.clone());
+            registrar::run(client.clone(), settings, channels.clone(), holdings)
         });
         // Reachable until it says otherwise: it has only just been found.
         Member { register, task, reachable: true }

@@ -8,6 +8,7 @@
 mod address;
 mod ask;
 mod discovery;
+mod holdings;
 mod machine;
 mod notice;
 mod processes;
@@ -15,7 +16,6 @@ mod traffic;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::time::sleep;
 
@@ -28,6 +28,7 @@ use machine::Machine;
 use notice::News;
 
 pub use discovery::{Unfit, who_am_i};
+pub use holdings::Holdings;
 
 /// Why a turn got nowhere.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +40,13 @@ enum Problem {
 }
 
 /// Registers with one HAProxy for as long as the container lives.
-pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels) {
-    let started = Instant::now();
+pub async fn run(
+    client: Client,
+    settings: Arc<Settings>,
+    mut channels: Channels,
+    holdings: Holdings,
+) {
+    let place = holdings.place(&channels.register);
     let mut machine = Machine::new(settings);
     let mut told = Told { channels: channels.clone(), addr: None, port: None, slot: None };
     let mut heard = Heard::Woken;
@@ -50,8 +56,10 @@ pub async fn run(client: Client, settings: Arc<Settings>, mut channels: Channels
     loop {
         let want = *channels.want.borrow_and_update();
         let luck = random::fraction();
-        let at = Moment { desired: want.desired, now: started.elapsed(), luck };
+        let at = Moment { desired: want.desired, now: place.now(), luck };
+        machine.beside(place.before());
         let standing = machine.next(heard, at);
+        place.holds(machine.holding());
         machine.news().iter().for_each(|news| told.tell(news));
         if let Some(standing) = standing {
             channels.report(want.epoch, standing);

@@ -6,6 +6,7 @@
 //! the next.
 
 mod divided;
+mod second;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -19,11 +20,12 @@ use super::Problem;
 use super::address::Addresses;
 use super::ask::{Ask, Heard, Moment};
 use super::discovery::{self, Unfit};
+use super::holdings::Holding;
 use super::notice::{News, Notices};
 use super::processes::{Answerer, Processes};
 use super::traffic::Traffic;
 use crate::net::backoff::{Backoff, jitter};
-use crate::registers::haproxy::slot::{self, Me, Memory, Template, View, give_back, plan};
+use crate::registers::haproxy::slot::{self, Me, Memory, Step, Template, View, give_back, plan};
 use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat, Settings};
 use crate::registers::{Desired, Standing};
 
@@ -61,6 +63,13 @@ enum Phase {
     },
     /// Nothing is held and nothing is wished.
     Idle,
+    /// Another registrar of this container holds a slot at this very HAProxy: none is to be held here.
+    Second {
+        /// Looks in a row at which the other held nothing.
+        missed: u32,
+        /// Whether nothing of ours is left here.
+        clean: bool,
+    },
     /// Several HAProxys answer at this address: nothing is claimed, and what is held is given back.
     Divided {
         /// How often it was looked since the last pause.
@@ -91,6 +100,9 @@ pub(super) struct Machine {
     addresses: Addresses,
     processes: Processes,
     traffic: Traffic,
+    /// What this one holds, and what the registrars before it do.
+    holding: Option<Holding>,
+    others: Vec<Holding>,
     /// Turns that failed, one after the other.
     failures: u32,
     backoff: Backoff,
@@ -112,6 +124,8 @@ impl Machine {
             addresses: Addresses::default(),
             processes: Processes::default(),
             traffic: Traffic::default(),
+            holding: None,
+            others: Vec::new(),
             failures: 0,
             backoff,
             patience: Backoff::new(FIRST_LOOK, LAST_LOOK),
@@ -131,6 +145,12 @@ impl Machine {
 
     /// Takes in what was heard; says where that leaves this container, when it is known.
     pub(super) fn next(&mut self, heard: Heard, at: Moment) -> Option<Standing> {
+        let standing = self.hear(heard, at);
+        self.let_go(standing.as_ref());
+        standing
+    }
+
+    fn hear(&mut self, heard: Heard, at: Moment) -> Option<Standing> {
         self.follow(at);
         if let Some(peers) = heard.peers() {
             self.note(peers, at);
@@ -141,7 +161,7 @@ impl Machine {
             (Ask::Sweep(_), Heard::Swept(swept)) => self.swept(swept.changed, at),
             _ if self.is_divided() => self.sweep(at),
             (Ask::Route, Heard::Route(route)) => self.reroute(route, at),
-            (Ask::Ping, Heard::Alive(_)) => self.look(at),
+            (Ask::Ping, Heard::Alive(_)) => self.look_after(at),
             (Ask::Table { since, .. }, Heard::Table(overview)) => self.see(&overview, since, at),
             (_, Heard::Line { local, .. }) if self.has_moved(local) => self.look(at),
             (Ask::Verify(slot), Heard::Line { line, .. }) => self.verify(&slot, line, at),
@@ -185,7 +205,7 @@ impl Machine {
             }
             (
                 Desired::Draining | Desired::Absent,
-                Phase::Claiming { .. } | Phase::Holding { .. },
+                Phase::Claiming { .. } | Phase::Holding { .. } | Phase::Second { .. },
             )
             | (Desired::Draining, Phase::Idle) => {
                 self.phase = Phase::Leaving { since: at.now, emptying: Vec::new() };
@@ -210,11 +230,10 @@ impl Machine {
                 return None;
             }
         }
-        if self.failures > 0 {
-            self.ask = Ask::Ping;
-            return None;
+        match self.failures > 0 || self.is_second() {
+            true => self.ping(),
+            false => self.look(at),
         }
-        self.look(at)
     }
 
     /// Who is not in rotation needs to know his address all the same: his app may be asked there
@@ -240,8 +259,7 @@ impl Machine {
             self.notices.changed();
             // Perhaps another process answered than before, and with each turn of two exchanges the
             // same one would be read each time.
-            self.ask = Ask::Ping;
-            return None;
+            return self.ping();
         }
         if let Some(line) = line {
             self.notices.checked(slot, &line, at.now);
@@ -280,10 +298,21 @@ impl Machine {
             reclaim_after: self.settings.reclaim_after,
             memory: &self.memory,
         };
-        let step = match left.is_empty() || drained.is_some() {
-            true => plan(&me, at.desired, &view, at.now),
-            false => give_back(&me, &left, &view, at.now),
+        let first = self.first(overview, at);
+        let step = match (&first, left.is_empty() || drained.is_some()) {
+            (_, false) => give_back(&me, &left, &view, at.now),
+            // What it shows is the other's.
+            (Some(first), true) if first.endpoint == endpoint => Step::Nothing,
+            (Some(_), true) => plan(&me, Desired::Absent, &view, at.now),
+            (None, true) => plan(&me, at.desired, &view, at.now),
         };
+        match first {
+            Some(first) => self.step_back(&first, step == Step::Nothing),
+            None if matches!(self.phase, Phase::Second { .. }) => {
+                self.phase = Phase::Claiming { insisted: 0 };
+            }
+            None => {}
+        }
         self.take(step, at)
     }
 

@@ -48,6 +48,8 @@ pub(super) enum News {
     InVain(Slot),
     /// The slot takes no new work.
     Draining(Slot),
+    /// Another registrar of this container holds this slot at the same HAProxy.
+    Second(Slot),
     /// The slot is given back.
     Released(Slot),
     /// So many are.
@@ -121,6 +123,10 @@ impl News {
                 "does not stay in rotation; does an agent-check or a script take it out?",
             ),
             Self::Draining(slot) => slot.news(register, "draining"),
+            Self::Second(slot) => slot.news(
+                register,
+                "this address leads to an HAProxy that another one leads to, too; one slot is held there",
+            ),
             Self::Released(slot) => slot.news(register, "released"),
             Self::ReleasedAll(slots) => {
                 info!(register, slots, "released slots that nobody is behind");
@@ -259,6 +265,11 @@ impl Notices {
 
     pub(super) fn draining(&mut self, slot: &Server) {
         self.say(News::Draining(slot.into()));
+    }
+
+    pub(super) fn second(&mut self, slot: &Slot) {
+        self.next.push(News::Second(slot.clone()));
+        self.said = None;
     }
 
     pub(super) fn released(&mut self, releases: &[Release]) {

@@ -25,8 +25,9 @@ pub(super) struct Processes {
     returns: Vec<Duration>,
 }
 
+/// A process, and when it was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+pub(super) struct Known {
     process: Process,
     /// When it was started, in seconds on the observer's clock; mostly before that began.
     started: i128,
@@ -92,6 +93,17 @@ impl Processes {
         }
         self.returns.retain(|at| now.saturating_sub(*at) <= WITHIN);
         if first { Answerer::Same } else { Answerer::Other }
+    }
+
+    /// The one that has answered last.
+    pub(super) fn last(&self) -> Option<&Known> {
+        self.known.last()
+    }
+
+    /// Whether the one that has answered last is this one, which another registrar knows, perhaps since
+    /// a while ago.
+    pub(super) fn is_last(&self, other: &Known) -> bool {
+        self.last().is_some_and(|last| last.is(other) || last.resumes(other))
     }
 
     /// Whether several answer in turn.

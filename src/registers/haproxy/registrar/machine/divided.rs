@@ -20,6 +20,7 @@ impl Machine {
     /// Several processes answer in turn. Requests may be on any of them.
     pub(super) fn divide(&mut self, at: Moment) {
         self.traffic.replaced(at.now);
+        self.holding = None;
         self.phase = Phase::Divided { looks: 0, others: false, found: false };
         self.notices.divided();
     }

@@ -77,6 +77,7 @@ impl Machine {
             Step::MakeReady(slot) => self.insist(&slot, at),
             Step::Hold { slot, watching } => {
                 self.notices.claimed(&slot);
+                self.hold(&slot);
                 let kept = if watching { 0 } else { verified };
                 self.phase = Phase::Holding { slot, verified: kept };
                 let early = EARLY_CHECKS.get(verified as usize).copied();
@@ -84,6 +85,7 @@ impl Machine {
             }
             Step::LeaveToOperator(slot) => {
                 self.notices.operator(&slot);
+                self.hold(&slot);
                 self.rest(Standing::Serving, self.interval(at), at)
             }
             Step::Drain(slot) => {
@@ -153,6 +155,7 @@ impl Machine {
     fn nothing(&mut self, at: Moment) -> Option<Standing> {
         let slots = match &self.phase {
             Phase::Leaving { emptying, .. } if at.desired == Desired::Absent => emptying.clone(),
+            Phase::Second { .. } => return self.rest(Standing::Serving, self.interval(at), at),
             _ => return self.rest(Standing::Absent, self.interval(at), at),
         };
         let waits = !self.settings.drain_timeout.is_zero();

@@ -186,6 +186,7 @@ fn told(news: &News) -> String {
         News::Draining(slot) => format!("'{} draining'", slot.name),
         News::Moved(from, to) => format!("'{} is now {}'", from.ip(), to.ip()),
         News::Released(slot) => format!("'{} released'", slot.name),
+        News::Second(slot) => format!("'{} is held there'", slot.name),
         other => format!("'{other:?}'").to_lowercase(),
     }
 }
@@ -291,6 +292,72 @@ fn what_an_operator_takes_out_before_it_was_seen_in_rotation_stays_out() {
         life.done();
         life.wakes(40);
         assert_eq!(life.table(&[out]), "'node1 out by an operator'; serving; rest 1000ms", "{out}");
+    }
+}
+
+/// What another registrar holds at the process `pid`.
+fn held(pid: u32, endpoint: &str, name: &str) -> Holding {
+    let mut processes = Processes::default();
+    processes.note(&process(pid), Duration::ZERO);
+    Holding {
+        process: processes.last().cloned().unwrap(),
+        endpoint: endpoint.parse().unwrap(),
+        slot: (&Server { name: name.into(), ..slot(1, "10.0.0.5 ready") }).into(),
+    }
+}
+
+fn process(pid: u32) -> Process {
+    Process { pid, uptime: Duration::from_secs(9), node: Some("lb".into()), stopping: false }
+}
+
+const OTHER: &str = "10.1.1.5:3128";
+
+#[test]
+fn a_slot_that_another_registrar_holds_at_the_same_haproxy_is_enough() {
+    let mut life = Life::holding();
+    life.process = Some(process(7));
+    life.machine.beside(vec![held(7, OTHER, "node2")]);
+    life.wakes(1000);
+    life.line("MAINT", 0);
+    life.alive();
+    let table = ["10.0.0.5 ready", "10.1.1.5 ready"];
+    assert_eq!(life.table(&table), "'node2 is held there'; release node1");
+    assert_eq!(life.done(), "'node1 released'; absent; rest 10ms");
+    assert_eq!(life.wakes(10), "read webapp", "a reply proves nothing");
+    assert_eq!(life.table(&[EMPTY, "10.1.1.5 ready"]), "serving; rest 1000ms");
+    assert_eq!(life.wakes(1000), "ping");
+    assert_eq!(life.alive(), "serving; rest 1000ms");
+    // The other one has lost it, perhaps for a moment.
+    life.machine.beside(Vec::new());
+    for _ in 0..2 {
+        life.wakes(1000);
+        assert_eq!(life.alive(), "serving; rest 1000ms");
+    }
+    life.wakes(1000);
+    assert_eq!(life.alive(), "read webapp");
+    assert_eq!(life.table(&[EMPTY, EMPTY]), "claim node1");
+}
+
+#[test]
+fn at_one_address_of_ours_the_slot_is_shared_and_nothing_is_written() {
+    let mut life = Life::new();
+    life.process = Some(process(7));
+    life.machine.beside(vec![held(7, ME, "node1")]);
+    life.wishes(Desired::Serving);
+    let table = ["10.0.0.5 ready", EMPTY];
+    assert_eq!(life.table(&table), "'node1 is held there'; serving; rest 1000ms");
+    assert_eq!(life.wishes(Desired::Draining), "read webapp");
+    assert_eq!(life.table(&table), "drain node1", "as the other one does");
+}
+
+#[test]
+fn neither_a_process_number_nor_an_address_alone_tells_one_haproxy() {
+    for (pid, endpoint) in [(7, "10.1.1.6:3128"), (8, OTHER)] {
+        let mut life = Life::new();
+        life.process = Some(process(7));
+        life.machine.beside(vec![held(pid, endpoint, "node2")]);
+        life.wishes(Desired::Serving);
+        assert_eq!(life.table(&[EMPTY, "10.1.1.5 ready"]), "claim node1", "{pid} {endpoint}");
     }
 }
 
