@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::registers::haproxy::slot::Step;
 use crate::registers::haproxy::{Checks, Command, Server, ServerState};
 use search::{explore, wander};
-use world::{Agent, Begin, EVERY_KIND, Kind, Setup, Shows, Slot};
+use world::{Agent, Begin, EVERY_KIND, IN_TIME, Kind, Setup, Shows, Slot};
 
 /// A guard that is taken away, at the edge of the planner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,11 +250,13 @@ fn any_two_faults_are_healed() {
 
 #[test]
 fn any_faults_in_random_order_are_healed() {
-    let seeds = if is_full() { 500 } else { 100 };
+    let seeds = if is_full() { 2_500 } else { 100 };
     for (agents, slots) in [(2, 3), (3, 3), (4, 3), (5, 5)] {
         for seed in 0..seeds {
+            // Later than SETTLING an address is an open end: see ARCHITECTURE.md.
+            let kinds = if seed < 500 { EVERY_KIND } else { IN_TIME };
             let deferred = seed % 2 == 0;
-            let setup = Setup { deferred, ..setup(agents, slots, 4, EVERY_KIND) };
+            let setup = Setup { deferred, ..setup(agents, slots, 4, kinds) };
             wander(&setup, seed, 150).unwrap_or_else(|found| panic!("seed {seed}: {found}"));
         }
     }

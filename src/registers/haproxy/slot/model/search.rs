@@ -71,11 +71,9 @@ pub(super) fn wander(setup: &Setup, seed: u64, steps: usize) -> Result<(), Strin
     let (mut world, mut path) = (World::new(setup), Vec::new());
     for step in 0.. {
         let luck = hasher.hash_one((seed, step));
-        let mut events = world.calm_events();
         // Of many things that can happen, few are faults.
-        if step < steps && luck % 8 == 0 {
-            events = world.faults(setup);
-        }
+        let faults = if step < steps && luck % 8 == 0 { world.faults(setup) } else { Vec::new() };
+        let calm = world.calm_events();
         let mut changes = |event| -> Result<bool, String> {
             path.push(event);
             let next = world.after(event, setup).map_err(|p| replay(p, &path, setup))?;
@@ -83,13 +81,13 @@ pub(super) fn wander(setup: &Setup, seed: u64, steps: usize) -> Result<(), Strin
             world = next;
             Ok(changes)
         };
-        let from = (luck >> 8) as usize % events.len().max(1);
-        let (late, early) = events.split_at(from);
         let mut moved = false;
-        for event in early.iter().chain(late) {
-            moved = changes(*event)?;
-            if moved {
-                break;
+        // Time passes only when there is nothing else to do, or as a fault.
+        for mut events in [faults, calm] {
+            let from = (luck >> 8) as usize % events.len().max(1);
+            events.rotate_left(from);
+            for event in events {
+                moved = moved || changes(event)?;
             }
         }
         if !moved && !changes(Event::Rest)? && step >= steps {

@@ -157,12 +157,23 @@ pub(super) enum Kind {
     Restart,
     Operator,
     Tick,
+    /// HAProxy applies an address later than an agent waits for that, or than RECLAIM_AFTER.
+    Late,
     /// An app takes longer than HAProxy's first check.
     Slow,
 }
 
-pub(super) const EVERY_KIND: &[Kind] =
-    &[Kind::Crash, Kind::Stop, Kind::Timeout, Kind::Restart, Kind::Operator, Kind::Tick];
+pub(super) const EVERY_KIND: &[Kind] = &[
+    Kind::Crash,
+    Kind::Stop,
+    Kind::Timeout,
+    Kind::Restart,
+    Kind::Operator,
+    Kind::Tick,
+    Kind::Late,
+];
+/// The same of a HAProxy that applies an address within [`SETTLING`](super::super::SETTLING).
+pub(super) const IN_TIME: &[Kind] = EVERY_KIND.split_at(6).0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
@@ -311,14 +322,15 @@ impl World {
                 events.extend(setup.kinds.contains(&Kind::Crash).then_some(Event::Start(i)));
                 continue;
             }
-            let hasty = fault(Kind::Timeout) && self.waits(agent);
+            let hasty = fault(Kind::Late) && self.waits(agent);
             events.extend(hasty.then_some(Event::Hasten(i)));
             events.extend(fault(Kind::Crash).then_some(Event::Crash(i)));
             events.extend((fault(Kind::Stop) && agent.wants).then_some(Event::Stop(i)));
             let waits = agent.line.is_some();
             events.extend((fault(Kind::Timeout) && waits).then_some(Event::Timeout(i)));
         }
-        events.extend(fault(Kind::Tick).then_some(Event::Tick));
+        let rests = self.queue.is_empty() || setup.kinds.contains(&Kind::Late);
+        events.extend((fault(Kind::Tick) && rests).then_some(Event::Tick));
         if fault(Kind::Restart) {
             events.push(Event::Restart(Restored::Nothing));
             match self.saved {
