@@ -10,6 +10,7 @@ step() { printf '\n== %s\n' "$*"; }
 step "set up"
 need gcc libc6-dev musl-tools haproxy bind9 bind9-dnsutils knot pdns-server pdns-backend-sqlite3 sqlite3 faketime openssl perl procps util-linux
 need iproute2 iptables nftables socat wrk nghttp2-client busybox-static podman runc containernetworking-plugins mariadb-server-core mariadb-client-core prometheus webhook
+scripts/traefik.sh
 need_docker
 docker compose version >/dev/null 2>&1 || need docker-compose
 need_rust

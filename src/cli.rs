@@ -19,8 +19,11 @@ use crate::init::plain;
 use crate::init::secret;
 use crate::init::supervisor::SpawnOptions;
 use crate::net::resolve::Resolver;
-use crate::registers::dns::SECRETS;
+use crate::registers::{dns, traefik};
 use crate::{container, log};
+
+/// Variables that nobody but the registers needs.
+const SECRETS: [&[&str]; 2] = [dns::SECRETS, traefik::SECRETS];
 
 /// Does what the command line asks for and returns the exit code to leave with.
 pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
@@ -39,7 +42,9 @@ pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
             return exit::USAGE;
         }
     };
-    secret::scrub(SECRETS);
+    for secrets in SECRETS {
+        secret::scrub(secrets);
+    }
     log::init(config.log_level, config.log_format);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -60,7 +65,7 @@ pub fn run(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
 
 fn wrap(command: &[OsString], inherited: Inherited, settings: &container::Settings) -> u8 {
     let options = SpawnOptions {
-        environment: SECRETS.iter().map(|name| (name.into(), None)).collect(),
+        environment: SECRETS.iter().copied().flatten().map(|name| (name.into(), None)).collect(),
         signal_group: settings.init.signal_group,
         signal_rewrite: settings.init.signal_rewrite.clone(),
         stop_signals: settings.init.stop_signals,

@@ -29,6 +29,7 @@ pub const SURFACES: &[Surface] = &[
     ("environment", environment, seeds!["environment/all"]),
     ("resolver", resolver, seeds!["resolver/files", "resolver/answer", "resolver/alias"]),
     ("dns", dns, seeds!["dns/soa", "dns/signed", "dns/key", "dns/lease"]),
+    ("traefik", traefik, seeds!["traefik/redis", "traefik/http", "traefik/etcd", "traefik/api"]),
 ];
 
 /// What an HAProxy may answer.
@@ -108,6 +109,12 @@ pub fn resolver(data: &[u8]) {
 /// What a server may answer to updates, and key files may hold.
 pub fn dns(data: &[u8]) {
     crate::registers::dns::fuzz(data);
+}
+
+/// What the stores of Traefik's, and its API, may answer.
+pub fn traefik(data: &[u8]) {
+    crate::net::http::fuzz(data);
+    crate::registers::traefik::fuzz(data);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub(crate) mod connect;
+pub(crate) mod http;
 pub mod random;
 pub mod resolve;
 pub mod target;

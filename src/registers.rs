@@ -1,10 +1,12 @@
-//! What the life cycle and the registers (one per HAProxy, one for DNS) tell each other.
+//! What the life cycle and the registers (one per HAProxy, one for DNS, one per store of Traefik's) tell
+//! each other.
 //!
 //! Every register is a task of its own. It reads [`Want`] and [`Identity`] from watch channels
 //! and answers with [`Standing`]; it never calls into another register and never touches the app.
 
 pub mod dns;
 pub mod haproxy;
+pub mod traefik;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -16,15 +16,31 @@ struct House {
 const REGISTERS: &str = "registers";
 const HAPROXY: &str = "registers::haproxy";
 const DNS: &str = "registers::dns";
+const TRAEFIK: &str = "registers::traefik";
 
 const AGENT: House = House {
     source: "src",
     rooms: &[
-        ("cli", &["config", "container", REGISTERS, HAPROXY, DNS, "init", "net", "log", "task"]),
-        ("config", &["container", HAPROXY, DNS, "init", "net", "log", "file"]),
-        ("container", &[REGISTERS, HAPROXY, DNS, "init", "net", "task", "few"]),
+        (
+            "cli",
+            &[
+                "config",
+                "container",
+                REGISTERS,
+                HAPROXY,
+                DNS,
+                TRAEFIK,
+                "init",
+                "net",
+                "log",
+                "task",
+            ],
+        ),
+        ("config", &["container", HAPROXY, DNS, TRAEFIK, "init", "net", "log", "file"]),
+        ("container", &[REGISTERS, HAPROXY, DNS, TRAEFIK, "init", "net", "task", "few"]),
         (HAPROXY, &[REGISTERS, "net", "task", "file", "few"]),
         (DNS, &[REGISTERS, "net", "task", "time"]),
+        (TRAEFIK, &[REGISTERS, "net"]),
         (REGISTERS, &[]),
         ("net", &["file"]),
         ("log", &["init", "time"]),
@@ -40,10 +56,12 @@ const AGENT: House = House {
 const APART: [&str; 6] = ["tests", "model", "simulation", "fuzz", "main", "lib"];
 
 /// Rooms of the agent that decide or translate, and what would be an act or a look at a clock there.
-const PURE: [&str; 4] = [
+const PURE: [&str; 6] = [
     "registers::haproxy::wire",
     "registers::haproxy::slot",
     "registers::dns::wire",
+    "registers::traefik::wire",
+    "registers::traefik::phase",
     "container::lifecycle",
 ];
 const ACTS: [&str; 4] = ["tokio::", "Instant::now", "SystemTime::now", "std::net::Tcp"];

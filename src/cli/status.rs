@@ -15,6 +15,7 @@ use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
 use crate::registers::haproxy::{Client, Endpoint, Overview, Process, Server};
+use crate::registers::traefik::{self, KeyStatus};
 use crate::task;
 
 /// Exit codes of `--check`.
@@ -27,6 +28,9 @@ pub const CANNOT_TELL: u8 = 2;
 /// How far apart two answers of the same moment may be.
 const MOMENT: Duration = Duration::from_secs(3);
 
+/// What is said of a server whose query has panicked.
+const BUG: &str = "nothing is known, by a bug in berth";
+
 /// Everything that was asked, one entry for each server.
 #[derive(Debug, Default, Serialize)]
 pub struct Status {
@@ -34,6 +38,8 @@ pub struct Status {
     pub haproxy: Vec<SlotStatus>,
     /// The records in DNS, when `DNS_SERVER` or `DNS_ZONE` is set.
     pub dns: Option<DnsStatus>,
+    /// One for each store of Traefik's.
+    pub traefik: Vec<KeyStatus>,
     /// Whether the container is registered wherever it should be.
     pub registered: bool,
 }
@@ -99,16 +105,25 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
         status.haproxy = all.into_iter().flatten().collect();
         share(&mut status.haproxy);
     }
+    let slot = status.haproxy.first();
+    let endpoint = slot.and_then(|slot| slot.address);
+    let port = settings.port.or(endpoint.map(|endpoint| endpoint.port()));
     if let Some(dns) = &settings.dns {
-        let slot = status.haproxy.first();
-        let endpoint = slot.and_then(|slot| slot.address);
         let identity = Identity {
             addr: settings.addr.or(endpoint.map(|endpoint| endpoint.ip())),
-            port: settings.port.or(endpoint.map(|endpoint| endpoint.port())),
+            port,
             slot: slot.and_then(|slot| slot.slot.clone()),
         };
         let dns = dns::status(dns.clone(), &identity, resolver.clone()).await;
         status.dns = Some(dns);
+    }
+    if let Some(traefik) = &settings.traefik {
+        let asked = traefik.stores.iter().map(|store| {
+            let asked = traefik::status(store.clone(), traefik.clone(), port, resolver.clone());
+            (store.to_string(), asked)
+        });
+        let broken = |store| KeyStatus { store, error: Some(BUG.to_owned()), ..Default::default() };
+        status.traefik = at_once(asked, broken).await;
     }
     status.registered = status.verdict().0 == REGISTERED;
     status
@@ -130,7 +145,7 @@ async fn at_once<K, T: Send + 'static>(
 
 /// What is said of a server whose query has panicked.
 fn broken(server: String) -> SlotStatus {
-    let error = Some("nothing is known, by a bug in berth".to_owned());
+    let error = Some(BUG.to_owned());
     SlotStatus { server, error, ..Default::default() }
 }
 
@@ -240,17 +255,17 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(dns) = &self.dns {
-            self.write_haproxy(f)?;
-            return write_dns(f, dns);
-        }
-        if self.haproxy.is_empty() {
+        if self.haproxy.is_empty() && self.dns.is_none() && self.traefik.is_empty() {
             return writeln!(
                 f,
-                "nothing to register with: neither HAPROXY_SERVER nor DNS_SERVER is set"
+                "nothing to register with: none of HAPROXY_SERVER, DNS_SERVER and TRAEFIK_KV is set"
             );
         }
-        self.write_haproxy(f)
+        self.write_haproxy(f)?;
+        if let Some(dns) = &self.dns {
+            write_dns(f, dns)?;
+        }
+        write_traefik(f, &self.traefik)
     }
 }
 
@@ -268,8 +283,9 @@ impl Status {
             };
             (server, answer)
         });
+        let traefik = self.traefik.iter().map(|key| (key.store.clone(), key_answer(key)));
         let (mut yes, mut no, mut silent) = (Vec::new(), Vec::new(), Vec::new());
-        for (server, answer) in haproxy.chain(dns) {
+        for (server, answer) in haproxy.chain(dns).chain(traefik) {
             match answer {
                 Answer::Registered => yes.push(server),
                 Answer::Not(why) => no.push(format!("{server}: {why}")),
@@ -338,6 +354,35 @@ fn write_dns(f: &mut fmt::Formatter<'_>, dns: &DnsStatus) -> fmt::Result {
     }
 }
 
+fn key_answer(key: &KeyStatus) -> Answer {
+    match (&key.error, key.taken_up) {
+        (Some(error), _) if !key.answered => Answer::CannotTell(error.clone()),
+        _ if !key.registered => Answer::Not("its key is not there".to_owned()),
+        (_, Some(false)) => Answer::Not("Traefik does not show it".to_owned()),
+        _ => Answer::Registered,
+    }
+}
+
+fn write_traefik(f: &mut fmt::Formatter<'_>, keys: &[KeyStatus]) -> fmt::Result {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let mut rows = vec![["TRAEFIK", "SERVICE", "ADDRESS", "STATE"].map(str::to_owned)];
+    for key in keys {
+        let state = match (&key.error, key.registered, key.taken_up) {
+            (Some(error), true, _) => format!("in the store; {error}"),
+            (Some(error), false, _) => error.clone(),
+            (None, false, _) => "not registered".to_owned(),
+            (None, true, None) => "in the store".to_owned(),
+            (None, true, Some(true)) => "in the store and shown by Traefik".to_owned(),
+            (None, true, Some(false)) => "in the store, not shown by Traefik".to_owned(),
+        };
+        let address = key.address.map_or_else(|| "-".to_owned(), |address| address.to_string());
+        rows.push([key.store.clone(), key.service.clone(), address, state]);
+    }
+    write_table(f, &rows)
+}
+
 fn one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join(" ")
 }
@@ -380,7 +425,7 @@ mod tests {
     }
 
     fn verdict(haproxy: Vec<SlotStatus>, dns: Option<DnsStatus>) -> (u8, String) {
-        Status { haproxy, dns, registered: false }.verdict()
+        Status { haproxy, dns, ..Status::default() }.verdict()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::env::Env;
 use super::variables::{self as vars, Group};
-use super::{dns, haproxy, value};
+use super::{dns, haproxy, traefik, value};
 use crate::container::Settings;
 use crate::container::readiness::{Get, ReadyCheck};
 use crate::container::settings::Readiness;
@@ -21,6 +21,7 @@ pub(super) fn container(env: &mut Env) -> Settings {
     let addr = env.parsed(&vars::APP_ADDR, "an IP address that HAProxy can reach", value::unicast);
     let port = env.parsed(&vars::APP_PORT, PORT, value::port);
     let drain_timeout = env.duration(&vars::DRAIN_TIMEOUT, Duration::ZERO);
+    let sync_interval = env.duration(&vars::SYNC_INTERVAL, Duration::from_millis(100));
     let readiness = readiness(env);
     let tries_port = match &readiness.check {
         ReadyCheck::Tcp(port) | ReadyCheck::Http(Get { port, .. }) => port.is_none(),
@@ -34,14 +35,24 @@ pub(super) fn container(env: &mut Env) -> Settings {
             "is not set, expected the port that READY_CHECK tries: without HAProxy nobody tells it",
         );
     }
-    let shared = haproxy::Shared { service_name: service_name.clone(), drain_timeout, addr, port };
+    let shared = haproxy::Shared {
+        service_name: service_name.clone(),
+        drain_timeout,
+        addr,
+        port,
+        sync_interval,
+    };
     let haproxy = haproxy::settings(env, shared);
     let dns = dns::settings(env, service_name.as_deref());
-    let servers = haproxy.as_ref().map(|haproxy| &haproxy.servers);
-    let servers = servers.or(dns.as_ref().map(|dns| &dns.servers));
-    let facing = servers.and_then(|servers| servers.iter().find_map(Target::address));
+    let shared = traefik::Shared { service_name, addr, drain_timeout, sync_interval };
+    let traefik = traefik::settings(env, shared);
+    let stores =
+        traefik.iter().flat_map(|traefik| traefik.stores.iter().map(|store| &store.target));
+    let servers = haproxy.iter().flat_map(|haproxy| &haproxy.servers);
+    let servers = servers.chain(dns.iter().flat_map(|dns| &dns.servers)).chain(stores);
+    let facing = servers.filter_map(Target::address).next();
     let readiness = Readiness { facing, ..readiness };
-    Settings { init: init(env), addr, port, readiness, drain_timeout, haproxy, dns }
+    Settings { init: init(env), addr, port, readiness, drain_timeout, haproxy, dns, traefik }
 }
 
 fn readiness(env: &mut Env) -> Readiness {

@@ -80,10 +80,12 @@ impl Env {
     pub(super) fn counts(&self, group: Group) -> bool {
         let haproxy = self.is_set(&vars::HAPROXY_SERVER);
         let dns = self.is_set(&vars::DNS_SERVER) || self.is_set(&vars::DNS_ZONE);
+        let traefik = self.is_set(&vars::TRAEFIK_KV);
         match group {
             Group::Haproxy | Group::Tls => haproxy,
             Group::Dns => dns,
-            Group::App | Group::Log => haproxy || dns,
+            Group::Traefik => traefik,
+            Group::App | Group::Log => haproxy || dns || traefik,
             Group::Init => true,
         }
     }
@@ -214,6 +216,11 @@ impl Env {
     /// Notes a problem of a variable in a sentence that starts with its name, or that of a sibling.
     pub(super) fn complain(&mut self, variable: &Variable, sentence: String) {
         self.problems.push((*variable, sentence));
+    }
+
+    /// Notes what deserves a warning.
+    pub(super) fn warn(&mut self, warning: &str) {
+        self.warnings.push(warning.to_owned());
     }
 
     /// Notes that variables say how to do what is not done at all.

@@ -16,6 +16,7 @@ pub(super) struct Shared {
     pub(super) drain_timeout: Duration,
     pub(super) addr: Option<IpAddr>,
     pub(super) port: Option<u16>,
+    pub(super) sync_interval: Duration,
 }
 
 /// `None` when `HAPROXY_SERVER` is not set.
@@ -46,7 +47,7 @@ pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
             .parsed(&vars::HAPROXY_NODE_PREFIX, value::PROXY_NAME, value::proxy_name)
             .unwrap_or_default(),
         limit: env.parsed(&vars::NODE_COUNT, value::COUNT, value::count),
-        sync_interval: env.duration(&vars::SYNC_INTERVAL, SECOND / 10),
+        sync_interval: shared.sync_interval,
         reclaim_after: env.duration(&vars::RECLAIM_AFTER, SECOND),
         drain_timeout: shared.drain_timeout,
         app_addr: shared.addr,

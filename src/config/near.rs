@@ -3,12 +3,13 @@
 use super::variables::VARIABLES;
 
 /// What people call a variable elsewhere.
-const OTHER_NAMES: [(&str, &[&str]); 2] = [
+const OTHER_NAMES: [(&str, &[&str]); 3] = [
     (
         "HAPROXY_SERVER",
         &["HAPROXY_HOST", "HAPROXY_ADDR", "HAPROXY_ADDRESS", "HAPROXY_IP", "HAPROXY_URL"],
     ),
     ("DNS_SERVER", &["DNS_HOST", "DNS_ADDR", "DNS_ADDRESS", "DNS_IP"]),
+    ("TRAEFIK_KV", &["TRAEFIK_SERVER", "TRAEFIK_STORE", "TRAEFIK_REDIS", "TRAEFIK_ETCD"]),
 ];
 
 /// What to say of a variable that is not ours. One that resembles nothing of ours is the app's own
@@ -60,7 +61,7 @@ fn letters(name: &str) -> u64 {
 }
 
 fn without_prefix(name: &str) -> Option<&str> {
-    ["HAPROXY_", "DNS_"].iter().find_map(|prefix| name.strip_prefix(prefix))
+    ["HAPROXY_", "DNS_", "TRAEFIK_"].iter().find_map(|prefix| name.strip_prefix(prefix))
 }
 
 #[cfg(test)]

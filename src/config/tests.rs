@@ -267,7 +267,8 @@ fn every_variable_reaches_its_own_field() {
 #[test]
 fn a_plain_init_starts_whatever_the_variables_of_a_registration_say() {
     for variable in VARIABLES {
-        let asks = ["HAPROXY_SERVER", "DNS_SERVER", "DNS_ZONE"].contains(&variable.name);
+        let asks =
+            ["HAPROXY_SERVER", "DNS_SERVER", "DNS_ZONE", "TRAEFIK_KV"].contains(&variable.name);
         let value = "*/5 * * * *";
         match parse(&[(variable.name, value)]) {
             Ok(config) => assert!(!config.container.registers() && !asks, "{}", variable.name),
@@ -287,7 +288,8 @@ fn a_plain_init_starts_whatever_the_variables_of_a_registration_say() {
 
 #[test]
 fn a_file_that_nothing_needs_is_not_read() {
-    let vars = [("DNS_TSIG_KEYFILE", "/no/such/file"), ("HAPROXY_TLS_CA", "/no/such/file")];
+    let vars = ["DNS_TSIG_KEYFILE", "HAPROXY_TLS_CA", "TRAEFIK_PASSWORD_FILE"];
+    let vars = vars.map(|name| (name, "/no/such/file"));
     assert!(!parse(&vars).unwrap().container.registers());
 }
 

@@ -31,6 +31,8 @@ pub enum Group {
     Tls,
     /// Records in DNS; counts when `DNS_SERVER` or `DNS_ZONE` is set.
     Dns,
+    /// Keys in the stores that Traefik reads; counts when `TRAEFIK_KV` is set.
+    Traefik,
     /// The init, which there always is.
     Init,
     /// Lines on stderr.
@@ -44,6 +46,7 @@ impl fmt::Display for Group {
             Self::App => "App and readiness",
             Self::Tls => "TLS to the stats socket",
             Self::Dns => "DNS",
+            Self::Traefik => "Traefik",
             Self::Init => "Init and stopping",
             Self::Log => "Log",
         })
@@ -140,8 +143,6 @@ variables! {
             "backend that has the template";
         haproxy_node_prefix HAPROXY_NODE_PREFIX Value("node"),
             "prefix of the template's server names";
-        sync_interval SYNC_INTERVAL Value("1s"),
-            "how often the slot is verified";
         reclaim_after RECLAIM_AFTER Value("30s"),
             "a slot that was seen DOWN for this long may be taken over";
     }
@@ -164,6 +165,8 @@ variables! {
             "successes in a row that make an unready app ready again";
         ready_fall READY_FALL Value("3"),
             "failures in a row that make a ready app unready";
+        sync_interval SYNC_INTERVAL Value("1s"),
+            "how often the slot in HAProxy, and the key for Traefik, is verified";
         drain_timeout DRAIN_TIMEOUT Value("5s"),
             "longest wait for sessions to end before the app is stopped";
     }
@@ -200,6 +203,30 @@ variables! {
             "or the key itself: alg:name:base64";
         dns_tsig_key_file DNS_TSIG_KEY_FILE Words("none"),
             "or a file that holds it in that form";
+    }
+    Traefik {
+        traefik_kv TRAEFIK_KV Words("none: no Traefik"),
+            "stores by comma: redis://[user:password@]host[:port][/db], etcd://[user:password@]host[:port]";
+        traefik_service TRAEFIK_SERVICE Words("SERVICE_NAME"),
+            "service in Traefik that the container is a server of";
+        traefik_scheme TRAEFIK_SCHEME Value("http"),
+            "how Traefik speaks to the app: http, https, h2c or tcp";
+        traefik_root TRAEFIK_ROOT Value("traefik"),
+            "root of Traefik's keys, its providers' rootkey";
+        traefik_lease TRAEFIK_LEASE Value("15s"),
+            "a container that died without a word is gone so long after";
+        traefik_drain TRAEFIK_DRAIN Value("2200ms"),
+            "time that the app serves on after its key is gone: Traefik's providersThrottleDuration (2s) and what a request takes";
+        traefik_api TRAEFIK_API Words("none: TRAEFIK_DRAIN is waited"),
+            "Traefiks by comma that say when no more requests come: host[:port] of the API (8080)";
+        traefik_rule TRAEFIK_RULE Words("none: the route is configured elsewhere"),
+            "registers a route to the service: Host(`example.com`)";
+        traefik_entrypoints TRAEFIK_ENTRYPOINTS Words("Traefik's default"),
+            "entry points of that route, by comma";
+        traefik_password TRAEFIK_PASSWORD Words("none"),
+            "password for the stores whose URL has none";
+        traefik_password_file TRAEFIK_PASSWORD_FILE Words("none"),
+            "or a file that holds it";
     }
     Init {
         stop_timeout STOP_TIMEOUT Value("0"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::container::readiness::ReadyCheck;
 use crate::init;
 use crate::registers::dns::settings::DnsConfig;
-use crate::registers::haproxy;
+use crate::registers::{haproxy, traefik};
 
 /// The app, and where it is registered.
 #[derive(Clone, Debug)]
@@ -25,12 +25,14 @@ pub struct Settings {
     pub haproxy: Option<haproxy::Settings>,
     /// DNS registration, when `DNS_SERVER` or `DNS_ZONE` is set.
     pub dns: Option<DnsConfig>,
+    /// Registration for Traefik, when `TRAEFIK_KV` is set.
+    pub traefik: Option<traefik::Settings>,
 }
 
 impl Settings {
     /// Whether there is anything to register with.
     pub fn registers(&self) -> bool {
-        self.haproxy.is_some() || self.dns.is_some()
+        self.haproxy.is_some() || self.dns.is_some() || self.traefik.is_some()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::container::readiness::{self, NotifySocket, ProbeRequest};
 use crate::net::resolve::Resolver;
 use crate::registers::haproxy::fleet;
 use crate::registers::haproxy::registrar::Holdings;
-use crate::registers::{Channels, Identity, Report, Want, dns};
+use crate::registers::{Channels, Identity, Report, Want, dns, traefik};
 use crate::task;
 
 /// What the tasks tell the loop.
@@ -82,9 +82,22 @@ fn start_registers(
     if let Some(dns) = &settings.dns {
         let dns = Arc::new(dns.clone());
         let channels = channels.named("dns");
+        let resolver = resolver.clone();
         task::keep_alive("dns", move || {
             dns::run(Arc::clone(&dns), channels.clone(), resolver.clone())
         });
+    }
+    if let Some(traefik) = &settings.traefik {
+        let settings = Arc::new(traefik.clone());
+        for store in &traefik.stores {
+            let channels = channels.named(format!("traefik {store}"));
+            let (store, settings, resolver) =
+                (store.clone(), Arc::clone(&settings), resolver.clone());
+            task::keep_alive("traefik", move || {
+                let (store, settings) = (store.clone(), Arc::clone(&settings));
+                traefik::run(store, settings, channels.clone(), resolver.clone())
+            });
+        }
     }
     reports
 }

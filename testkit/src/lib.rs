@@ -20,10 +20,12 @@ pub mod docker;
 pub mod fake_dns;
 pub mod haproxy;
 pub mod images;
+pub mod kv;
 pub mod load;
 pub mod namespace;
 pub mod tap;
 pub mod tls;
+pub mod traefik;
 pub mod weather;
 
 /// The repository.

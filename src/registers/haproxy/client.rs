@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt;
@@ -25,7 +25,7 @@ use super::wire::process::Process;
 use super::wire::server::{self, Server};
 use super::wire::stat::{ServerStat, StatTable};
 use super::wire::{TableError, excerpt};
-use crate::net::connect;
+use crate::net::connect::{self, Stream};
 
 pub use sweep::Swept;
 
@@ -295,9 +295,6 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
         }
     }
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// One line of commands.
 pub(super) fn line(commands: &[Command<'_>]) -> String {
