@@ -50,6 +50,16 @@ impl Watch {
         let apart = Duration::from_millis(step.millis().unsigned_abs());
         (apart > Self::LEAST).then_some(step)
     }
+
+    /// The time of day as it has gone on since the last look, whoever has set it meanwhile.
+    pub fn time(&self, clock: Instant) -> Timestamp {
+        self.last.0 + clock.duration_since(self.last.1)
+    }
+
+    /// Whether it was set since the last look, which this is not.
+    pub fn was_set(mut self, now: Timestamp, clock: Instant) -> bool {
+        self.look(now, clock).is_some()
+    }
 }
 
 #[cfg(test)]
@@ -68,5 +78,10 @@ mod tests {
         assert_eq!(step.millis(), 3_601_000);
         assert_eq!(watch.look(at(4215), clock + after(615)), None, "once");
         assert_eq!(watch.look(at(615), clock + after(620)).unwrap().millis(), -3_605_000);
+        assert_eq!(watch.time(clock + after(630)), at(625));
+        assert!(!watch.was_set(at(625), clock + after(630)));
+        assert!(
+            watch.was_set(at(25), clock + after(630)) && watch.was_set(at(925), clock + after(630))
+        );
     }
 }

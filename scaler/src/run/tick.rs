@@ -181,7 +181,8 @@ impl Round {
         if let Some(before) = self.published.send_replace(Some(policies.clone())) {
             self.page.policies(&before, &policies);
         }
-        let at = now();
+        // All of a round is at one time, which goes on as it was when somebody sets the clock meanwhile.
+        let at = self.watch.time(Instant::now().into_std());
         let keep = keeps(&policies);
         let keep = |service: &str| keep.get(service).copied().unwrap_or(Keep::Nothing);
         let executor = self.executor.clone();
@@ -193,7 +194,10 @@ impl Round {
         if self.finish_only {
             return Ok(Rounded { open: open.len(), acted: 0, blind: sight.blind.len() });
         }
-        let mut hints = self.hints(lease, &policies, at).await?;
+        let Some(mut hints) = self.hints(lease, &policies, at).await? else {
+            // What came since then is of another time: the next round, which heeds it, decides.
+            return Ok(Rounded { open: open.len(), acted: 0, blind: sight.blind.len() });
+        };
         let readings = read(&mut self.sources, &policies, &sight, at).await;
         crash::point("observed");
 
@@ -410,15 +414,20 @@ impl Round {
         Ok(Arc::new(merged))
     }
 
-    /// The live alerts of each policy; those that nobody wants are skipped here.
+    /// The live alerts of each policy; those that nobody wants are skipped here. `None` where the clock
+    /// was set since the round began.
     async fn hints(
         &self,
         lease: &Lease,
         policies: &[Policy],
         at: Timestamp,
-    ) -> Result<HashMap<String, Vec<(i64, Hint)>>> {
+    ) -> Result<Option<HashMap<String, Vec<(i64, Hint)>>>> {
+        let waiting = self.store.waiting_alerts().await?;
+        if self.watch.was_set(now(), Instant::now().into_std()) {
+            return Ok(None);
+        }
         let mut hints: HashMap<String, Vec<(i64, Hint)>> = HashMap::new();
-        for alert in self.store.waiting_alerts().await? {
+        for alert in waiting {
             match alert.alert.order(policies.iter()) {
                 Ok((policy, action)) => {
                     let hint = hint(&alert, action);
@@ -431,7 +440,7 @@ impl Round {
                 Err(_) => {}
             }
         }
-        Ok(hints)
+        Ok(Some(hints))
     }
 
     /// What a host has refused is done elsewhere, or differently, by the same intent.
