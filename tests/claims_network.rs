@@ -27,7 +27,7 @@ fn a_name_stands_for_all_its_addresses_and_a_replaced_load_balancer_is_found_by_
     let hosts = dir.path().join("hosts");
     std::fs::write(&hosts, "127.0.0.2 lb\n127.0.0.3 lb\n").unwrap();
     let with_hosts = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
-    let berth = [&with_hosts, env!("CARGO_BIN_EXE_berth"), "--", "sleep", "1000"];
+    let berth = [&with_hosts, support::binary(), "--", "sleep", "1000"];
     first[0].kill();
     let mut agent = Agent::line(&[&private[..], &berth[..]].concat())
         .env("HAPROXY_SERVER", "lb")
@@ -127,7 +127,7 @@ fn a_container_whose_network_is_gone_is_replaced_and_waits_when_it_is_back() {
         &format!("stats socket ipv4@10.99.0.1:{port} level admin"),
         &template(1).replace("inter 5s", "inter 200ms fall 1"),
     );
-    let app = [env!("CARGO_BIN_EXE_berth"), "--", &hello().display().to_string()];
+    let app = [support::binary(), "--", &hello().display().to_string()];
     let first = Agent::line(&Apart::line("10.99.0.2/24", &app))
         .env("HAPROXY_SERVER", format!("10.99.0.1:{port}"))
         .env("ADDR", "0.0.0.0")

@@ -30,7 +30,7 @@ fn cable() {
 /// A container at 10.99.0.2 that is told nothing of its address.
 fn container(port: Port, env: &[(&str, String)]) -> Running {
     let app = hello();
-    let berth = [env!("CARGO_BIN_EXE_berth"), "--", app.to_str().unwrap()];
+    let berth = [support::binary(), "--", app.to_str().unwrap()];
     let agent = Agent::line(&Apart::line("10.99.0.2/24", &berth))
         .env("ADDR", "0.0.0.0")
         .env("PORT", port)

@@ -99,7 +99,7 @@ fn pid_1_hears_its_namespace_alone() {
     }
     let pid_1 = |script| {
         let script = prepared(dir.path(), script);
-        let words = [&unshare[..], &[env!("CARGO_BIN_EXE_berth"), "--", "sh", "-c", &script]];
+        let words = [&unshare[..], &[support::binary(), "--", "sh", "-c", &script]];
         notifying(&haproxy, Agent::line(&words.concat())).start()
     };
     let waits = pid_1("true");

@@ -33,7 +33,7 @@ fn runs_without_rights_disk_or_any_network_but_its_servers() {
     let Some(bind) = Bind::start() else { return };
     let haproxy = Haproxy::start(ARTICLE);
     let dir = tempfile::tempdir().unwrap();
-    for_everybody(dir.path(), &[Path::new(env!("CARGO_BIN_EXE_berth")), &hello()]);
+    for_everybody(dir.path(), &[Path::new(support::binary()), &hello()]);
     let path = |name| dir.path().join(name).display().to_string();
     for user in ["0", "65534", "1234567"] {
         let (uid, gid) = (format!("--reuid={user}"), format!("--regid={user}"));

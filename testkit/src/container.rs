@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::level_filters::LevelFilter;
 
+use super::DEADLINE;
 use super::bind::{Bind, ZONE};
 
 /// A registrar on its own task.
@@ -79,7 +80,7 @@ impl Container {
                 }
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(30), reached).await;
+        let waited = tokio::time::timeout(DEADLINE, reached).await;
         assert!(waited.is_ok(), "waited in vain for {standing:?}");
     }
 
@@ -124,9 +125,9 @@ pub fn leases(bind: &Bind) -> usize {
     bind.records(ZONE).iter().filter(|line| line.contains("_lease")).count()
 }
 
-/// Waits until a condition holds, and fails after half a minute.
+/// Waits until a condition holds.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;

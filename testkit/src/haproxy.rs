@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -199,7 +198,7 @@ impl Drop for Haproxy {
 pub fn http_get(addr: SocketAddr, path: &str) -> String {
     let attempt = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&addr, DEADLINE)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();

@@ -5,7 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::fmt;
+use std::io;
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -52,7 +55,7 @@ pub fn built(name: &str) -> PathBuf {
 }
 
 /// Longest wait for anything that must happen.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds.
 #[track_caller]
@@ -80,8 +83,8 @@ pub fn stays_for(time: Duration, what: &str, mut condition: impl FnMut() -> bool
     }
 }
 
-/// A TCP port that nobody listened on a moment ago, below the range from which the kernel takes
-/// those of outgoing connections.
+/// A TCP port that nobody listens on, below the range from which the kernel takes those of outgoing
+/// connections; no other test gets it, in this process or another, before this one has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Port(pub u16);
 
@@ -89,12 +92,20 @@ impl Port {
     pub fn free() -> Self {
         loop {
             let port = 10_000 + (berth::net::random::bits() % 20_000) as u16;
+            let Ok(taken) = token(port) else { continue };
             let free = |addr: &str| TcpListener::bind((addr, port)).is_ok();
             if free("0.0.0.0") && free("::1") {
+                // Until the process ends.
+                std::mem::forget(taken);
                 return Self(port);
             }
         }
     }
+}
+
+/// What only one process can have for each port: an abstract socket's name, which ends with it.
+fn token(port: u16) -> io::Result<UnixListener> {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("berth-test-port-{port}"))?)
 }
 
 impl fmt::Display for Port {

@@ -128,12 +128,8 @@ fn where_descriptors_run_out_the_app_runs_all_the_same() {
     let berth = berth();
     for role in roles() {
         for limit in ["5", "6", "7"] {
-            let app = [
-                &berth,
-                "sh",
-                "-c",
-                "trap 'exit 3' USR1; echo ready; while :; do sleep 0.01; done",
-            ];
+            let app =
+                [berth, "sh", "-c", "trap 'exit 3' USR1; echo ready; while :; do sleep 0.01; done"];
             let words = [&["sh", "-c", limited, limit], &app[..]].concat();
             let mut command = command(role, &words);
             let mut running = Running::start(command.stderr(Stdio::piped()));

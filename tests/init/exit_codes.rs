@@ -39,8 +39,8 @@ fn a_core_dump_does_not_show_in_the_exit_code() {
 fn berth_inside_berth_says_the_same() {
     for role in roles() {
         let berth = berth();
-        assert_eq!(finish(&mut wrapped(role, &[&berth, "--", "sh", "-c", "exit 5"])).code, Some(5));
-        assert_eq!(finish(&mut wrapped(role, &[&berth, "nosuch"])).code, Some(127));
+        assert_eq!(finish(&mut wrapped(role, &[berth, "--", "sh", "-c", "exit 5"])).code, Some(5));
+        assert_eq!(finish(&mut wrapped(role, &[berth, "nosuch"])).code, Some(127));
     }
 }
 

@@ -10,15 +10,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use berth_testkit::{DEADLINE, binary as berth};
+
 pub type Pid = i32;
-
-/// Within this, whatever is waited for has happened even on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-/// The binary under test: `BERTH_BIN`, such as the static one, else the one just built.
-pub fn berth() -> String {
-    std::env::var("BERTH_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_berth").to_owned())
-}
 
 /// How Berth is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

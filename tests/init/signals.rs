@@ -19,7 +19,7 @@ const ALL: u64 = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
 fn mask_and_ignored_signals_are_as_given() {
     let look = ["grep", "-E", "^(Sig(Pnd|Blk|Ign|Cgt)|ShdPnd):", "/proc/self/status"];
     let berth = berth();
-    let wrapped: Vec<&str> = [berth.as_str()].into_iter().chain(look).collect();
+    let wrapped: Vec<&str> = [berth].into_iter().chain(look).collect();
     for role in roles() {
         for blocked in [0, ALL, set(&[1, 13, 15, 17, 32, 33, 34, 64]), set(&[20, 21, 22])] {
             for ignored in [&[][..], &[13], &[17], &[1, 2, 3, 13, 15, 17, 20, 21, 22, 40, 64]] {
@@ -96,7 +96,7 @@ fn a_signal_that_was_pending_before_berth_is_not_lost() {
         system qq(kill -USR1 $$); exec @ARGV";
     let berth = berth();
     for role in roles() {
-        let mut command = command(role, &["perl", "-e", pending, &berth, "sleep", "1000"]);
+        let mut command = command(role, &["perl", "-e", pending, berth, "sleep", "1000"]);
         let running = Running::start(&mut command);
         let app = asleep(&running, role);
         until("USR1", || (signal_set(app, "ShdPnd")? == set(&[libc::SIGUSR1])).then_some(()));

@@ -20,7 +20,7 @@ fn leaders(app: &[&str]) -> impl Iterator<Item = Pty> {
             return Pty::start(&mut wrapped(role, app));
         }
         let berth = berth();
-        let words = [&["setsid", "--ctty", &berth], app].concat();
+        let words = [&["setsid", "--ctty", berth], app].concat();
         Pty::start_without_control(&mut command(role, &words))
     })
 }
@@ -125,7 +125,7 @@ fn the_app_is_not_told_of_the_terminals_change_of_hands() {
 fn a_hangup_that_was_pending_before_is_not_taken_for_that() {
     let pending = "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGHUP));
         system qq(kill -HUP $$); exec @ARGV";
-    let words = ["perl", "-e", pending, &berth(), "sleep", "1000"];
+    let words = ["perl", "-e", pending, berth(), "sleep", "1000"];
     let pty = Pty::start(&mut command(Role::PROCESS, &words));
     let berth = pty.child.id() as Pid;
     let app = until("the app to run", || {
@@ -140,7 +140,7 @@ fn a_hangup_that_was_pending_before_is_not_taken_for_that() {
 fn a_terminal_is_found_without_dev_tty() {
     let berth = berth();
     let hide = "mount -t tmpfs none /dev && : > /dev/null && exec setsid --ctty \"$@\"";
-    let words = [&["sh", "-c", hide, "sh", &berth][..], &BASH].concat();
+    let words = [&["sh", "-c", hide, "sh", berth][..], &BASH].concat();
     for role in roles_of_pid_1() {
         job_control_works(&mut Pty::start_without_control(&mut command(role, &words)));
     }
@@ -311,7 +311,7 @@ fn ctrl_z_is_harmless_where_there_is_no_shell() {
     if let Some(unshare) = unshare() {
         // PID 1 in the session of another.
         let program = ["sh", "-c", "echo started; exec sed -u s/^/got-/"];
-        words.push([unshare, &[berth.as_str()], &program].concat());
+        words.push([unshare, &[berth], &program].concat());
     }
     for words in words {
         let mut command = Command::new(words[0]);
