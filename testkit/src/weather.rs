@@ -38,6 +38,28 @@ impl<'a> Weather<'a> {
     }
 }
 
+impl Weather<'_> {
+    /// How many packets it has had.
+    pub fn packets(&self) -> u64 {
+        let netem = ["tc", "-s", "qdisc", "show", "dev", "eth0"];
+        let queue = ["iptables", "--list", "OUTPUT", "--verbose", "--exact", "--numeric"];
+        let command = if self.process.is_some() { &queue[..] } else { &netem[..] };
+        let shown = self.container.in_its_network(command).output().unwrap().stdout;
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        // "… 17 pkt (dropped …" of netem; a rule begins with its packets, bytes and target.
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let count = |line: &str| {
+            let words = words(line);
+            let netem = words.iter().position(|word| word == "pkt").map(|at| &words[at - 1]);
+            netem
+                .or(words.get(2).filter(|word| *word == "NFQUEUE").map(|_| &words[0]))?
+                .parse()
+                .ok()
+        };
+        shown.lines().find_map(count).unwrap_or_else(|| panic!("no count in {shown}"))
+    }
+}
+
 impl Drop for Weather<'_> {
     fn drop(&mut self) {
         match self.process.take() {

@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) signals: Vec<(String, String)>,
     /// How many ran at least and at most, since it was last asked for.
     pub(crate) ran: (usize, usize),
+    /// What it still does for somebody who has gone, and apps that are about to end.
+    pub(crate) under_way: usize,
     events: Vec<Value>,
     made: usize,
 }
@@ -179,8 +181,8 @@ async fn serve(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Response
     let Some(endpoint) = endpoint(&head.method, &path) else {
         return reply(200, &json!({ "SystemTime": jiff_now() }));
     };
-    let shared = world.clone();
-    let work = move || work(&shared, endpoint, &path, &query, &body);
+    let (shared, of_work) = (world.clone(), world.clone());
+    let work = move || work(&of_work, endpoint, &path, &query, &body);
     let fault = world.lock().unwrap().fault(endpoint);
     let wrong = |status| reply(status, &json!({ "message": "as the script says" }));
     match fault {
@@ -196,9 +198,11 @@ async fn serve(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Response
         }
         Some(Fault::DoneTooLate) => {
             // The daemon goes on, though the asker has gone.
+            shared.lock().unwrap().under_way += 1;
             tokio::spawn(async move {
                 tokio::time::sleep(TOO_LATE).await;
                 work();
+                shared.lock().unwrap().under_way -= 1;
             });
             std::future::pending().await
         }
@@ -277,12 +281,14 @@ fn work(
             w.tell(&found.id, "kill", Some(number));
             w.signals.push((found.id.clone(), signal));
             if number == "9" || !found.deaf {
+                w.under_way += 1;
                 let (world, id) = (world.clone(), found.id);
                 tokio::spawn(async move {
                     tokio::time::sleep(ENDS_WITHIN).await;
                     let mut w = world.lock().unwrap();
                     w.tell(&id, "die", None);
                     w.set(&id, "exited");
+                    w.under_way -= 1;
                 });
             }
             reply(204, &Value::Null)

@@ -179,7 +179,9 @@ async fn lives(course: &Course) -> Result<(), TestCaseError> {
         prop_assert!(Instant::now() < end, "{:#?}", store.history(None, 100).await);
     }
     // What comes too late has come by now.
-    sleep(Duration::from_millis(200)).await;
+    while docker.world().under_way > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
     for _ in 0..3 {
         round.tick(&lease).await.unwrap();
     }
