@@ -28,7 +28,7 @@ fn beside() -> (Haproxy, String) {
 /// A container at 10.99.0.2 whose app listens on `listens`.
 fn container(server: &str, listens: &str, env: &[(&str, &str)]) -> Running {
     let app = hello();
-    let command = [env!("CARGO_BIN_EXE_berth"), "--", app.to_str().unwrap()];
+    let command = [support::binary(), "--", app.to_str().unwrap()];
     let agent = Agent::line(&Apart::line("10.99.0.2/24", &command))
         .env("HAPROXY_SERVER", server)
         .env("ADDR", listens)
@@ -39,8 +39,8 @@ fn container(server: &str, listens: &str, env: &[(&str, &str)]) -> Running {
 }
 
 fn shows(haproxy: &Haproxy, addr: &str) -> bool {
-    let addr = addr.parse().ok();
-    haproxy.ready().len() == 1 && haproxy.ready()[0].addr == addr
+    let ready = haproxy.ready();
+    ready.len() == 1 && ready[0].addr == addr.parse().ok()
 }
 
 #[test]

@@ -118,6 +118,8 @@ fn what_the_app_leaves_is_told_to_end_only_with_its_group() {
             command.env("SIGNAL_GROUP", group).stdin(Stdio::piped());
             let mut running = Running::start(&mut command);
             let left: Pid = running.line().parse().unwrap();
+            let sleeps = || (status(left, "Name")? == "sleep" && state(left)? == 'S').then_some(());
+            until("it to sleep", sleeps);
             drop(running.child.stdin.take());
             assert_eq!(running.code(), Ok(4));
             if told {

@@ -275,6 +275,19 @@ impl Site {
         .await;
     }
 
+    /// Waits until it has gone round twice from its beginning to its end.
+    pub(crate) async fn goes_round_twice(&self) {
+        let rounds = async || {
+            let page = self.get("/metrics").await.ok()?;
+            let count =
+                page.lines().find_map(|line| line.strip_prefix("berth_scaler_tick_seconds_count "));
+            count.unwrap_or("0").parse::<u64>().ok()
+        };
+        let before = eventually("it tells its rounds", rounds).await;
+        // The first of three may have been under way.
+        eventually("it goes round", async || (rounds().await? >= before + 3).then_some(())).await;
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Result<String, String> {
         let client = berth_scaler::http::Client::new(None, None, Duration::from_secs(5)).unwrap();
         let answer = client.get(&format!("http://{}{path}", self.status)).await;
