@@ -1,5 +1,6 @@
 //! `--status` and `--check`: what the servers themselves say about this container.
 
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -228,7 +229,11 @@ async fn ask_haproxy(client: Client, settings: Arc<Settings>) -> (bool, SlotStat
     (v4, status)
 }
 
-async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> anyhow::Result<()> {
+async fn fill(
+    status: &mut SlotStatus,
+    client: &Client,
+    settings: &Settings,
+) -> Result<(), Box<dyn Error>> {
     client.ping().await?;
     let Overview { servers, peers } = client.overview(None).await?;
     status.answered = true;
