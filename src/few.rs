@@ -1,5 +1,16 @@
-//! Maps of a few entries: lists in the order of their keys. Each kind of `BTreeMap` is some 4 kB of code,
-//! and nothing here holds more than a few hundred.
+//! Sets and maps of a few entries: lists in order. Each kind of `BTreeMap` is some 4 kB of code, each
+//! kind of sort 2 kB, and nothing here holds more than a few hundred.
+
+/// In order and each once.
+pub fn sorted<T: Ord>(entries: &mut dyn Iterator<Item = T>) -> Vec<T> {
+    let mut sorted = Vec::new();
+    for entry in entries {
+        if let Err(at) = sorted.binary_search(&entry) {
+            sorted.insert(at, entry);
+        }
+    }
+    sorted
+}
 
 /// A map of a few entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -21,6 +21,7 @@ mod hosts;
 pub(crate) use answer::question;
 pub(crate) use exchange::{connected, exchange, exchange_by_tcp, truncated};
 
+use crate::few::sorted;
 use crate::net::DnsName;
 use crate::net::random;
 use answer::Answer;
@@ -81,16 +82,14 @@ impl Resolver {
     /// Every address of `name`, IPv4 first, sorted and without doubles, never empty. Takes at most
     /// [`LONGEST`].
     pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        let mut found = match self.without_dns(name) {
+        let found = match self.without_dns(name) {
             Some(found) => found,
             None => self
                 .by_dns(name)
                 .await
                 .map_err(|cause| ResolveError { name: name.to_owned(), cause })?,
         };
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
+        Ok(sorted(&mut found.into_iter()))
     }
 
     fn without_dns(&self, name: &str) -> Option<Vec<IpAddr>> {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use crate::few::sorted;
 use crate::registers::haproxy::slot::{self, Template};
 use crate::registers::haproxy::{Endpoint, Server, Settings};
 
@@ -116,17 +117,6 @@ fn backends(servers: &[Server], prefix: &str, disabled: bool) -> Vec<Arc<str>> {
         .filter(|server| !disabled || server.admin.configured_disabled())
         .map(|server| Arc::clone(&server.backend));
     sorted(&mut slots)
-}
-
-/// In order and each once.
-fn sorted(names: &mut dyn Iterator<Item = Arc<str>>) -> Vec<Arc<str>> {
-    let mut sorted = Vec::new();
-    for name in names {
-        if let Err(at) = sorted.binary_search(&name) {
-            sorted.insert(at, name);
-        }
-    }
-    sorted
 }
 
 /// What a message says was found: the backends with slots of our prefix, else those with slots of
