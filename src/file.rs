@@ -40,18 +40,27 @@ pub fn read_in_time(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Those of [`read_in_time`] but the last.
-pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let bytes = start(path, most + 1)?;
+    if bytes.len() > most {
+        let problem = format!("it is longer than {} kB", most / 1024);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(bytes)
+}
+
+/// The first `most` bytes of a regular file, on this thread.
+///
+/// # Errors
+/// Those of open(2) and read(2), and a file that is no regular one.
+pub fn start(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     // Without waiting: a pipe would be opened only when somebody writes to it.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > most {
-        let problem = format!("it is longer than {} kB", most / 1024);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
-    }
+    file.take(most as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -68,6 +77,7 @@ mod tests {
             for read in [read, read_in_time] {
                 assert_eq!(read(&path, 1024).map(|bytes| bytes.len()).ok(), fits.then_some(length));
             }
+            assert_eq!(start(&path, 1024).unwrap().len(), length.min(1024));
         }
         assert_eq!(read(&path, 1024).unwrap_err().to_string(), "it is longer than 1 kB");
         assert_eq!(read(dir.path(), 1024).unwrap_err().to_string(), "it is not a regular file");

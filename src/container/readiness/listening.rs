@@ -1,37 +1,38 @@
 //! Which ports anybody in this network namespace listens on (proc(5), `/proc/net/tcp`).
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
-/// Lines of a table that are read, and endpoints that are told.
-const MOST_LINES: usize = 10_000;
+use crate::few::sorted;
+use crate::file;
+
+/// Bytes of a table that are read, some ten thousand lines.
+const LONGEST: usize = 1_500_000;
+/// Endpoints that are told.
 const MOST: usize = 8;
 /// State of a socket that listens.
 const LISTEN: &str = "0A";
 
 /// A sentence about what listens.
 pub(super) fn sentence() -> String {
-    let mut found = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let Ok(file) = File::open(table) else { continue };
-        found.extend(
-            BufReader::new(file).lines().take(MOST_LINES).flatten().filter_map(|l| parse(&l)),
-        );
-    }
-    found.sort_unstable_by_key(|addr| (addr.port(), addr.ip()));
-    found.dedup();
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| {
+        let bytes = file::start(Path::new(table), LONGEST).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let mut found = tables.iter().flat_map(|table| table.lines()).filter_map(parse);
+    let found = sorted(&mut found);
     if found.is_empty() {
         return "nothing listens in this container yet".to_owned();
     }
     let more = if found.len() > MOST { ", …" } else { "" };
-    let told: Vec<_> = found.iter().take(MOST).map(SocketAddr::to_string).collect();
+    let told = found.iter().take(MOST).map(|(port, ip)| SocketAddr::new(*ip, *port).to_string());
+    let told: Vec<_> = told.collect();
     format!("what listens here: {}{more}", told.join(", "))
 }
 
 /// `sl  local_address rem_address  st …`, where an address is words of four bytes in the order of
 /// this processor.
-fn parse(line: &str) -> Option<SocketAddr> {
+fn parse(line: &str) -> Option<(u16, IpAddr)> {
     let mut columns = line.split_ascii_whitespace().skip(1);
     let (addr, port) = columns.next()?.split_once(':')?;
     let state = columns.nth(1)?;
@@ -45,7 +46,7 @@ fn parse(line: &str) -> Option<SocketAddr> {
         Err(_) => Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into(),
     };
     let port = u16::from_str_radix(port, 16).ok()?;
-    (state == LISTEN).then(|| SocketAddr::new(addr.to_canonical(), port))
+    (state == LISTEN).then(|| (port, addr.to_canonical()))
 }
 
 #[cfg(test)]
@@ -68,14 +69,15 @@ mod tests {
             ("   0: é:1F90 00000000:0000 0A", None),
             ("", None),
         ] {
-            assert_eq!(parse(line), want.map(|addr| addr.parse().unwrap()), "{line}");
+            let found = parse(line).map(|(port, ip)| SocketAddr::new(ip, port));
+            assert_eq!(found, want.map(|addr| addr.parse().unwrap()), "{line}");
         }
     }
 
     #[test]
     fn a_port_of_this_test_is_found() {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let own = socket.local_addr().unwrap();
+        let own = socket.local_addr().map(|addr| (addr.port(), addr.ip())).unwrap();
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         assert!(table.lines().filter_map(parse).any(|addr| addr == own));
         assert!(sentence().starts_with("what listens here: "));

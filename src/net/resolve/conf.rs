@@ -4,6 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::file;
+
+/// A longer file is read up to here.
+const LONGEST: usize = 64 * 1024;
+
 /// What resolv.conf says, within bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Conf {
@@ -35,7 +40,7 @@ impl Default for Conf {
 impl Conf {
     /// Reads the file; one that is missing counts as empty, as in the C library.
     pub(super) fn read(path: &Path) -> Self {
-        match std::fs::read(path) {
+        match file::start(path, LONGEST) {
             Ok(text) => Self::parse(&String::from_utf8_lossy(&text)),
             Err(_) => Self::default(),
         }

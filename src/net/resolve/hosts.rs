@@ -1,29 +1,21 @@
 //! The hosts file (hosts(5)).
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::file;
+
 /// Longer hosts files are read up to here.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: usize = 4 << 20;
 
 /// Addresses that a hosts file has for `name`, in its order; none when it cannot be read.
 pub(super) fn lookup(path: &Path, name: &str) -> Vec<IpAddr> {
-    match File::open(path) {
-        Ok(file) => addresses(BufReader::new(file.take(LONGEST)), name),
-        Err(_) => Vec::new(),
-    }
+    file::start(path, LONGEST).map(|hosts| addresses(&hosts, name)).unwrap_or_default()
 }
 
-pub(super) fn addresses(mut hosts: impl BufRead, name: &str) -> Vec<IpAddr> {
-    let mut found = Vec::new();
-    let mut line = Vec::new();
-    while hosts.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-        found.extend(address_in(&String::from_utf8_lossy(&line), name));
-        line.clear();
-    }
-    found
+pub(super) fn addresses(hosts: &[u8], name: &str) -> Vec<IpAddr> {
+    let lines = hosts.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| address_in(&String::from_utf8_lossy(line), name)).collect()
 }
 
 fn address_in(line: &str, name: &str) -> Option<IpAddr> {
@@ -48,15 +40,15 @@ mod tests {
             10.0.0.7 lb";
         let want: Vec<IpAddr> =
             ["10.0.0.5", "2001:db8::5", "10.0.0.7"].map(|addr| addr.parse().unwrap()).into();
-        assert_eq!(addresses(&hosts[..], "lb"), want);
-        assert_eq!(addresses(&hosts[..], "lb.EXAMPLE"), want[..1]);
-        assert!(addresses(&hosts[..], "l").is_empty());
+        assert_eq!(addresses(hosts, "lb"), want);
+        assert_eq!(addresses(hosts, "lb.EXAMPLE"), want[..1]);
+        assert!(addresses(hosts, "l").is_empty());
     }
 
     proptest::proptest! {
         #[test]
         fn any_file_is_read(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
-            let _ = addresses(&octets[..], "lb");
+            let _ = addresses(&octets, "lb");
             let _ = super::super::conf::Conf::parse(&String::from_utf8_lossy(&octets));
         }
     }

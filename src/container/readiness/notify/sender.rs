@@ -1,21 +1,24 @@
 //! Who sent a message. An abstract address can be reached by everything in the network namespace: the
 //! whole pod, or the whole host. Only what descends from Berth, and so from the app, may speak for it.
 
-use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
 
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
+use crate::file;
 use crate::init::{Pid, close_all};
 
 /// The kernel attaches no more descriptors to one message (unix(7)).
 const MOST_DESCRIPTORS: usize = 253;
 /// No process has so many ancestors.
 const MOST_ANCESTORS: usize = 1000;
+/// `/proc/PID/status` names the parent before this.
+const LONGEST_STATUS: usize = 4096;
 
 /// The next message, as its length, and who sent it. Descriptors that come with it are closed, which is
 /// what the sender of `BARRIER=1` waits for.
@@ -82,8 +85,11 @@ fn descends(process: Pid, ancestor: Pid, parent: impl Fn(Pid) -> Option<Pid>) ->
 }
 
 fn parent(process: Pid) -> Option<Pid> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    let path = format!("/proc/{process}/status");
+    let status = file::start(Path::new(&path), LONGEST_STATUS).ok()?;
+    String::from_utf8_lossy(&status)
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
 
 #[cfg(test)]
