@@ -14,7 +14,7 @@ use crate::config::{LoadError, Outline, Sources, outline};
 use crate::policy::Policy;
 use crate::run as rounds;
 use crate::run::policies::{Effect, Labels};
-use crate::store::Store;
+use crate::store::{Store, in_words};
 
 mod check;
 mod history;
@@ -41,13 +41,7 @@ pub struct Misused(pub String);
 
 /// An error and its causes, less those that only repeat the one before.
 pub fn told_once(error: &anyhow::Error) -> String {
-    let mut told = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !told.ends_with(&cause) {
-            told = format!("{told}: {cause}");
-        }
-    }
-    told
+    in_words(error.as_ref())
 }
 
 /// Prints for whom it may concern: that nobody reads on, as after `| head`, is no failure.
@@ -75,7 +69,10 @@ pub fn once(file: &Path, dry_run: bool) -> Result<()> {
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(work).map_err(|error| {
+    let done = runtime.block_on(work);
+    // What still hangs in a thread of its own is not waited for.
+    runtime.shutdown_background();
+    done.map_err(|error| {
         match error.is::<LoadError>() || error.is::<Misused>() || error.is::<Failure>() {
             true => error,
             false => Failure(error).into(),

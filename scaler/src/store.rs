@@ -34,6 +34,7 @@ pub mod templates;
 mod transaction;
 
 use transaction::Tx;
+pub use transaction::{gave_way, is_of_one_row};
 
 /// Longest wait for a connection, and for another writer's lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +46,27 @@ pub struct Store {
     dialect: Dialect,
     /// Rows were met that cannot be read; see [`rows`].
     unreadable: Arc<AtomicBool>,
+}
+
+/// An error and its causes, each once, in words for whoever runs the scaler and not for whoever wrote
+/// the driver.
+pub fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = match error.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::PoolTimedOut) => format!(
+                "the store gives no connection within {PATIENCE:?}: it is down, out of reach, or \
+                 has no connections left"
+            ),
+            _ => error.to_string(),
+        };
+        if words.last().is_none_or(|last| !last.ends_with(&said)) {
+            words.push(said);
+        }
+        next = error.source();
+    }
+    words.join(": ")
 }
 
 /// As much of what others have said as a column holds and a person reads.
@@ -100,7 +122,7 @@ impl Store {
             .map_err(|_| anyhow::anyhow!("the URL cannot be read"))?
             .disable_statement_logging();
         let pool = AnyPoolOptions::new()
-            .max_connections(if dialect == Dialect::Sqlite { 2 } else { 4 })
+            .max_connections(if dialect == Dialect::Sqlite { 2 } else { 10 })
             .acquire_timeout(PATIENCE)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
@@ -109,9 +131,11 @@ impl Store {
                             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                              PRAGMA busy_timeout = 5000"
                         }
-                        // A server may have been told not to commit by itself.
+                        // A server may have been told not to commit by itself. MariaDB ends for a
+                        // scaler that was halted what would keep the next one from leading.
                         Dialect::Mysql => {
-                            "SET SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
+                            "SET SESSION innodb_lock_wait_timeout = 2, SESSION autocommit = 1 \
+                             /*M!100300 , SESSION idle_transaction_timeout = 10 */"
                         }
                     };
                     connection.execute(setup).await.map(drop)
@@ -191,4 +215,19 @@ fn parse_column<T: FromStr>(column: &str, text: &str) -> Result<T, sqlx::Error> 
         index: column.to_owned(),
         source: format!("{text:?} is not known").into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_an_operators_words_and_once() {
+        let error = anyhow::Error::from(sqlx::Error::PoolTimedOut).context("read the alerts");
+        let told = in_words(error.as_ref());
+        assert!(told.starts_with("read the alerts: the store gives no connection"), "{told}");
+        assert!(!told.contains("pool"), "{told}");
+        let twice = std::io::Error::other(std::io::Error::other("the disk is full"));
+        assert_eq!(in_words(&twice), "the disk is full");
+    }
 }

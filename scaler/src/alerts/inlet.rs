@@ -25,7 +25,7 @@ use crate::crash;
 use crate::listen::Claim;
 use crate::metrics_page::Page;
 use crate::policy::Policy;
-use crate::store::Store;
+use crate::store::{Store, in_words};
 
 /// For the whole body of a request.
 const BODY: Duration = Duration::from_secs(10);
@@ -181,7 +181,7 @@ impl Door {
             }
             Err(error) => {
                 // The sender tries again, and what was kept is known by its key.
-                warn!(%error, "an alert could not be stored");
+                warn!(error = in_words(&error), "an alert could not be stored");
                 Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer"))
             }
         }

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 
 use crate::crash;
 use crate::metrics_page::Page;
-use crate::store::Store;
 use crate::store::lease::{Lease, Seen};
+use crate::store::{Store, in_words};
 
 /// Who would take the lead. It watches the lease's row, and takes the lead when that was given back
 /// or has not changed, by this machine's monotonic clock, for as long as it says.
@@ -98,7 +98,7 @@ pub async fn keep(
             }
             failed => {
                 let why = match failed {
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(Err(error)) => in_words(&error),
                     _ => format!("no answer within {pause:?}"),
                 };
                 if std::mem::replace(&mut well, false) {

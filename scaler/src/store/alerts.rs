@@ -224,17 +224,16 @@ impl Store {
 
     /// Skips an alert outside of any decision; `false` when somebody else leads.
     pub async fn skip_alert(&self, lease: &Lease, id: i64, why: &str) -> Result<bool, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "alert_skipped").await? else { return Ok(false) };
         sqlx::query(
             "UPDATE alerts SET status = 'skipped', reason = ?
              WHERE id = ? AND status = 'unprocessed'",
         )
         .bind(told(why))
         .bind(id)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 
     /// Says of the alerts of a decision that nothing came of them, when no act of it was done or
@@ -246,7 +245,7 @@ impl Store {
         decided_at: Timestamp,
         why: &str,
     ) -> Result<Option<u64>, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(None) };
+        let Some(mut tx) = self.fenced(lease, "alerts_ended").await? else { return Ok(None) };
         let ended = sqlx::query(
             "UPDATE alerts SET status = 'skipped', reason = ?
              WHERE policy = ? AND decided_at = ? AND status = 'processed'
@@ -259,10 +258,9 @@ impl Store {
         .bind(decided_at.0)
         .bind(policy)
         .bind(decided_at.0)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
-        tx.commit().await?;
-        Ok(Some(ended.rows_affected()))
+        Ok(tx.commit().await?.then(|| ended.rows_affected()))
     }
 }
 

@@ -157,7 +157,9 @@ impl Store {
         lease: &Lease,
         commit: &Commit<'_>,
     ) -> Result<Committed, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(Committed::NotLeading) };
+        let Some(mut tx) = self.fenced(lease, "decision").await? else {
+            return Ok(Committed::NotLeading);
+        };
         for (id, end) in commit.alerts {
             if !super::alerts::claim(&mut tx, *id, commit.policy, end, commit.at).await? {
                 tx.roll_back().await?;
@@ -171,7 +173,7 @@ impl Store {
             )
             .bind(commit.at.0)
             .bind(id)
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
             if done.rows_affected() == 0 {
                 tx.roll_back().await?;
@@ -184,8 +186,7 @@ impl Store {
         if let Some(history) = commit.history {
             remember(&mut tx, [(commit.policy, history)]).await?;
         }
-        tx.commit().await?;
-        Ok(Committed::Stored)
+        Ok(if tx.commit().await? { Committed::Stored } else { Committed::NotLeading })
     }
 
     /// Stores what several policies remember; `false` when somebody else leads.
@@ -194,10 +195,9 @@ impl Store {
         lease: &Lease,
         memories: &[(&str, &History)],
     ) -> Result<bool, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "memories").await? else { return Ok(false) };
         remember(&mut tx, memories.iter().copied()).await?;
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 
     /// Every intent that is still open, oldest first.
@@ -211,10 +211,9 @@ impl Store {
     /// Writes how far an intent has come. A closed one stays as it is. `false` when somebody else
     /// leads.
     pub async fn update_intent(&self, lease: &Lease, entry: &Entry) -> Result<bool, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "progress").await? else { return Ok(false) };
         update(&mut tx, entry).await?;
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 
     /// Closes an intent, and opens one for what it has left to do, in one step.
@@ -224,15 +223,16 @@ impl Store {
         entry: &Entry,
         rest: Option<&Entry>,
     ) -> Result<Committed, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(Committed::NotLeading) };
+        let Some(mut tx) = self.fenced(lease, "outcome").await? else {
+            return Ok(Committed::NotLeading);
+        };
         if !update(&mut tx, entry).await? {
             return Ok(Committed::Overtaken);
         }
         if let Some(rest) = rest {
             insert(&mut tx, rest).await?;
         }
-        tx.commit().await?;
-        Ok(Committed::Stored)
+        Ok(if tx.commit().await? { Committed::Stored } else { Committed::NotLeading })
     }
 
     /// Counts further decisions like the one in row `id`; `false` when somebody else leads.
@@ -243,17 +243,16 @@ impl Store {
         times: i64,
         last: Timestamp,
     ) -> Result<bool, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "repeats").await? else { return Ok(false) };
         sqlx::query(
             "UPDATE container_autoscale_history SET repeats = repeats + ?, last_at = ? WHERE id = ?",
         )
         .bind(times)
         .bind(last.0)
         .bind(id)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 
     /// One row by its number.
@@ -289,16 +288,15 @@ impl Store {
         lease: &Lease,
         oldest: Timestamp,
     ) -> Result<Option<u64>, sqlx::Error> {
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(None) };
+        let Some(mut tx) = self.fenced(lease, "forget").await? else { return Ok(None) };
         let rows = sqlx::query(
             "DELETE FROM container_autoscale_history WHERE last_at < ? AND outcome <> 'intended'",
         )
         .bind(oldest.0)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
         self.forget_alerts(&mut tx, oldest).await?;
-        tx.commit().await?;
-        Ok(Some(rows.rows_affected()))
+        Ok(tx.commit().await?.then(|| rows.rows_affected()))
     }
 }
 

@@ -93,13 +93,13 @@ impl Store {
         if changed.is_empty() && gone.is_empty() {
             return Ok(true);
         }
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "census").await? else { return Ok(false) };
         let ids = changed.iter().map(|k| (&k.host, &k.id));
         for (host, id) in ids.chain(gone.iter().map(|(host, id)| (host, id))) {
             sqlx::query("DELETE FROM containers WHERE docker_host = ? AND container_id = ?")
                 .bind(host)
                 .bind(id)
-                .execute(&mut *tx)
+                .execute(&mut **tx)
                 .await?;
         }
         for known in changed {
@@ -114,11 +114,10 @@ impl Store {
             .bind(known.fate.as_str())
             .bind(known.seen_at.0)
             .bind(&known.spec)
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
         }
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 }
 

@@ -1,12 +1,14 @@
 //! Who leads: one row with an epoch that grows with every change of hands, and a number that grows
 //! with every renewal. No clock is compared: who would take the lead watches the row.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Executor, Row};
 
-use super::Store;
 use super::transaction::Tx;
+use super::{Dialect, Store};
+use crate::crash::{self, Moment};
 
 const NAME: &str = "leader";
 
@@ -117,37 +119,102 @@ impl Store {
 
     /// Whether nobody has taken the lead since.
     pub async fn leads(&self, lease: &Lease) -> Result<bool, sqlx::Error> {
-        let found: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM leases
-             WHERE name = ? AND holder = ? AND epoch = ? AND expires_at <> 0",
-        )
-        .bind(NAME)
-        .bind(&lease.holder)
-        .bind(lease.epoch)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(found == 1)
+        self::leads(&self.pool, lease).await
     }
 
-    /// A transaction in which nobody else can take the lead: the lease's row is locked until it
-    /// ends. `None` when it is not ours any more.
-    pub(super) async fn fenced(&self, lease: &Lease) -> Result<Option<Tx>, sqlx::Error> {
-        let mut tx = self.begin().await?;
+    /// A transaction that counts only if nobody has taken the lead when it ends; `None` when somebody
+    /// has already. `what` it writes is a name for tests.
+    ///
+    /// SQLite locks its whole file. Elsewhere the lease's row is locked last and for a moment, so
+    /// that a transaction that waits for another row keeps nobody from leading and writing.
+    pub(super) async fn fenced(
+        &self,
+        lease: &Lease,
+        what: &'static str,
+    ) -> Result<Option<Fenced>, sqlx::Error> {
+        let mut fenced = Fenced { tx: self.begin().await?, lease: lease.clone(), what };
+        let leads = match self.dialect {
+            Dialect::Sqlite => fenced.lock().await?,
+            Dialect::Mysql => leads(&mut *fenced.tx, lease).await?,
+        };
+        if leads {
+            return Ok(Some(fenced));
+        }
+        fenced.tx.roll_back().await?;
+        Ok(None)
+    }
+}
+
+/// A transaction of who leads.
+#[derive(Debug)]
+pub(super) struct Fenced {
+    tx: Tx,
+    lease: Lease,
+    what: &'static str,
+}
+
+impl Fenced {
+    /// Makes it count; `false` when somebody else leads: then nothing of it is stored.
+    pub(super) async fn commit(mut self) -> Result<bool, sqlx::Error> {
+        crash::write(Moment::Before, self.what);
+        if !self.lock().await? {
+            self.tx.roll_back().await?;
+            return Ok(false);
+        }
+        crash::write(Moment::Locked, self.what);
+        self.tx.commit().await?;
+        crash::write(Moment::After, self.what);
+        Ok(true)
+    }
+
+    /// Takes everything back.
+    pub(super) async fn roll_back(self) -> Result<(), sqlx::Error> {
+        self.tx.roll_back().await
+    }
+
+    /// Nobody can take the lead from now on until the transaction ends. `false` when it is not ours
+    /// any more.
+    async fn lock(&mut self) -> Result<bool, sqlx::Error> {
         let held = sqlx::query(
             "UPDATE leases SET epoch = epoch
              WHERE name = ? AND holder = ? AND epoch = ? AND expires_at <> 0",
         )
         .bind(NAME)
-        .bind(&lease.holder)
-        .bind(lease.epoch)
-        .execute(&mut *tx)
+        .bind(&self.lease.holder)
+        .bind(self.lease.epoch)
+        .execute(&mut *self.tx)
         .await?;
-        if held.rows_affected() == 1 {
-            return Ok(Some(tx));
-        }
-        tx.roll_back().await?;
-        Ok(None)
+        Ok(held.rows_affected() == 1)
     }
+}
+
+impl Deref for Fenced {
+    type Target = Tx;
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for Fenced {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
+
+async fn leads(
+    connection: impl Executor<'_, Database = Any>,
+    lease: &Lease,
+) -> Result<bool, sqlx::Error> {
+    let found: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM leases
+         WHERE name = ? AND holder = ? AND epoch = ? AND expires_at <> 0",
+    )
+    .bind(NAME)
+    .bind(&lease.holder)
+    .bind(lease.epoch)
+    .fetch_one(connection)
+    .await?;
+    Ok(found == 1)
 }
 
 fn millis(d: Duration) -> i64 {

@@ -60,12 +60,12 @@ impl Store {
         let table = "container_autoscale_history";
         let intents = self.beyond(table, "outcome = 'intended'", intents).await?;
         self.unreadable.store(false, Relaxed);
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "set_aside").await? else { return Ok(false) };
         for id in &alerts {
             sqlx::query("UPDATE alerts SET status = 'skipped', reason = ? WHERE id = ?")
                 .bind(WHY)
                 .bind(id)
-                .execute(&mut *tx)
+                .execute(&mut **tx)
                 .await?;
         }
         for id in &intents {
@@ -75,10 +75,12 @@ impl Store {
             )
             .bind(WHY)
             .bind(id)
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
         }
-        tx.commit().await?;
+        if !tx.commit().await? {
+            return Ok(false);
+        }
         warn!(?alerts, ?intents, "rows of the store that cannot be read: left out");
         Ok(true)
     }

@@ -21,7 +21,7 @@ impl Store {
     ) -> Result<bool, Error> {
         let millis = step.millis();
         let open = self.open_intents().await?;
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "shift").await? else { return Ok(false) };
         for entry in &open {
             let mut act = entry.step.clone();
             if let Some(at) = act.as_mut().and_then(|act| act.signalled.as_mut()) {
@@ -37,14 +37,14 @@ impl Store {
             .bind(entry.last_at.shifted(millis).0)
             .bind(act.map_err(|e| Error::Encode(Box::new(e)))?)
             .bind(entry.id)
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
             // The alerts of an act are found by the time of its decision. Several acts share one.
             sqlx::query("UPDATE alerts SET decided_at = ? WHERE policy = ? AND decided_at = ?")
                 .bind(entry.decided_at.shifted(millis).0)
                 .bind(&entry.policy)
                 .bind(entry.decided_at.0)
-                .execute(&mut *tx)
+                .execute(&mut **tx)
                 .await?;
         }
         // Those that came in since the clock was set are right.
@@ -57,10 +57,9 @@ impl Store {
         .bind(step.old.0)
         .bind(step.last.shifted(millis).0)
         .bind(step.new.0)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
         super::audit::remember(&mut tx, memories.iter().map(|(p, h)| (p.as_str(), h))).await?;
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 }

@@ -46,11 +46,11 @@ impl Store {
         if changed.is_empty() && gone.is_empty() {
             return Ok(true);
         }
-        let Some(mut tx) = self.fenced(lease).await? else { return Ok(false) };
+        let Some(mut tx) = self.fenced(lease, "templates").await? else { return Ok(false) };
         for service in changed.iter().map(|t| t.service.as_str()).chain(gone.iter().copied()) {
             sqlx::query("DELETE FROM templates WHERE service_name = ?")
                 .bind(service)
-                .execute(&mut *tx)
+                .execute(&mut **tx)
                 .await?;
         }
         for template in changed {
@@ -63,11 +63,10 @@ impl Store {
             .bind(&template.id)
             .bind(&template.name)
             .bind(serde_json::json!(template.labels).to_string())
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
         }
-        tx.commit().await?;
-        Ok(true)
+        tx.commit().await
     }
 
     /// The name that tells what the scalers of this store made from what others made: chosen once.

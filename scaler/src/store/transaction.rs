@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use sqlx::mysql::MySqlDatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, Executor};
 
@@ -18,8 +19,16 @@ pub(super) struct Tx {
 
 /// Whether the database ended a transaction so that another one could go on (a deadlock): nothing
 /// of it is stored, and it may be tried again at once.
-pub(super) fn gave_way(error: &sqlx::Error) -> bool {
+pub fn gave_way(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "40001")
+}
+
+/// Whether only a row is in trouble, since somebody else has locked it, and not the store.
+pub fn is_of_one_row(error: &sqlx::Error) -> bool {
+    /// What MariaDB and MySQL say when the wait for a lock has lasted too long.
+    const LOCKED: u16 = 1205;
+    let mysql = error.as_database_error().and_then(|e| e.try_downcast_ref::<MySqlDatabaseError>());
+    gave_way(error) || mysql.is_some_and(|error| error.number() == LOCKED)
 }
 
 impl Tx {
