@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use berth_scaler::clock::now;
 use berth_scaler::config::{Config, StoreUrl};
 use berth_scaler::executor::{
-    BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, StepError, Task,
+    BoxFuture, Ending, Executor, Health, Instance, Progress, State, StepError, Task,
 };
 use berth_scaler::notify::Notifier;
 use berth_scaler::observation::Reading;
@@ -22,11 +22,14 @@ use berth_scaler::timestamp::Timestamp;
 const CONTAINERS_EACH: usize = 10;
 const ROUNDS: u32 = 10;
 
-struct Still(Sight);
+struct Still(Vec<Instance>);
 
 impl Executor for Still {
-    fn look(&self) -> BoxFuture<'_, Sight> {
-        Box::pin(async { self.0.clone() })
+    fn hosts(&self) -> Vec<String> {
+        vec!["a".to_owned()]
+    }
+    fn look<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Instance>, StepError>> {
+        Box::pin(async { Ok(self.0.clone()) })
     }
     fn spec<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         Box::pin(async { Ok("{}".to_owned()) })
@@ -48,7 +51,7 @@ struct Even(f64);
 impl Source for Even {
     fn read<'a>(
         &'a mut self,
-        questions: &'a [Question<'a>],
+        questions: &'a [Question],
         now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>> {
         self.0 += 0.1;
@@ -57,7 +60,7 @@ impl Source for Even {
     }
 }
 
-fn sight(policies: usize) -> Sight {
+fn instances(policies: usize) -> Vec<Instance> {
     let instance = |n: usize| Instance {
         host: "a".to_owned(),
         id: format!("{n:064x}"),
@@ -68,11 +71,7 @@ fn sight(policies: usize) -> Sight {
         health: Health::Healthy,
         created: Timestamp::from_secs(1),
     };
-    Sight {
-        hosts: vec!["a".to_owned()],
-        instances: (0..policies * CONTAINERS_EACH).map(instance).collect(),
-        blind: Vec::new(),
-    }
+    (0..policies * CONTAINERS_EACH).map(instance).collect()
 }
 
 fn config(policies: usize) -> Config {
@@ -99,7 +98,7 @@ async fn main() -> Result<()> {
         let mut round = Round::new(
             Arc::new(config(policies)),
             store,
-            Arc::new(Still(sight(policies))),
+            Arc::new(Still(instances(policies))),
             Sources::from_named(HashMap::from([(
                 "q".to_owned(),
                 Box::new(Even(0.0)) as Box<dyn Source>,

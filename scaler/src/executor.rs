@@ -32,8 +32,11 @@ pub mod label {
 
 /// Starts and stops replicas somewhere.
 pub trait Executor: Send + Sync {
-    /// Everything there is on every host.
-    fn look(&self) -> BoxFuture<'_, Sight>;
+    /// The names of its hosts, in the configuration's order.
+    fn hosts(&self) -> Vec<String>;
+
+    /// Everything there is on one host.
+    fn look<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<Instance>, StepError>>;
 
     /// What it takes to make another one like this container, in the executor's own form.
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>>;

@@ -63,15 +63,24 @@ pub struct World<'a> {
 }
 
 /// One question to a source.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The service that it is about.
+    pub service: String,
     /// What is asked.
-    pub query: &'a Query,
+    pub query: Query,
     /// Whether the sum over the replicas is asked for or their average, where the source has them
     /// one by one.
     pub value: ValueOf,
-    /// The replicas that run.
-    pub members: &'a [&'a Instance],
+    /// The replicas that run, for a source that asks each of them.
+    pub members: Vec<Instance>,
+}
+
+impl Question {
+    /// Whether the same is asked, of whatever replicas.
+    pub fn is_like(&self, other: &Question) -> bool {
+        self.service == other.service && self.query == other.query && self.value == other.value
+    }
 }
 
 /// A source of readings.
@@ -79,9 +88,14 @@ pub trait Source: Send {
     /// One reading for each question, in their order.
     fn read<'a>(
         &'a mut self,
-        questions: &'a [Question<'a>],
+        questions: &'a [Question],
         now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>>;
+
+    /// Whether it asks each replica, and so has to be told which there are.
+    fn asks_each(&self) -> bool {
+        false
+    }
 
     /// Sessions at each address, as far as the last reading told.
     fn sessions(&self) -> HashMap<IpAddr, u64> {

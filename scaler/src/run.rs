@@ -19,16 +19,18 @@ use crate::executor::dry_run::DryRun;
 use crate::metrics_page::Page;
 use crate::notify::Notifier;
 use crate::sources::Sources;
-use crate::store::Store;
 use crate::store::audit::Outcome;
 use crate::store::lease::Lease;
+use crate::store::{Store, in_words};
 use crate::{listen, tls};
 
 mod blind;
 pub mod census;
 mod hold;
+mod inquiry;
 pub mod leadership;
 pub mod policies;
+mod survey;
 pub mod templates;
 pub mod tick;
 
@@ -62,7 +64,8 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
     let wake = Arc::new(Notify::new());
     let start = async {
         let store = Store::open(&config.store.url).await?;
-        let round = round(config.clone(), store.clone(), Arc::default(), dry_run).await?;
+        let mut round = round(config.clone(), store.clone(), Arc::default(), dry_run).await?;
+        round.wake = wake.clone();
         let listeners = listeners(&config, &round, &wake).await?;
         anyhow::Ok((store, round, listeners))
     };
@@ -101,52 +104,58 @@ pub async fn run(file: PathBuf, dry_run: bool) -> Result<()> {
         }
         let began = Instant::now();
         let lease = leading.borrow_and_update().clone();
-        match lease {
-            Some(lease) => {
-                // A round may be left anywhere: what is open is found in the store, as after a crash.
-                let done = tokio::select! {
-                    done = round.tick(&lease) => done,
-                    name = end.comes() => {
-                        info!(signal = name, "stopping in the middle of a round");
-                        break;
-                    }
-                };
-                let trouble = done.err().map(|error| format!("{error:#}"));
-                if let Some(error) = &trouble {
-                    error!(error, "this round came to nothing");
-                }
-                page.came_round(trouble);
-                next = began + round.config.timing.interval;
-            }
-            None => {
-                tokio::select! {
-                    () = round.stand_by() => {}
-                    name = end.comes() => {
-                        info!(signal = name, "stopping");
-                        break;
-                    }
-                }
-                page.came_round(None);
-                next = began + STANDBY_PAUSE.min(round.config.timing.interval);
-            }
-        }
+        let Some(pause) = go_round(&mut round, lease, &mut end).await else { break };
+        next = began + pause;
     }
     let lease = leading.borrow().clone();
     keeper.abort();
     listeners.shutdown().await;
     let _ = timeout(LAST_WORDS, round.stand_by()).await;
     if let Some(lease) = lease {
-        let why = match timeout(LAST_WORDS, store.release_lease(&lease)).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {LAST_WORDS:?}")),
-        };
-        if let Some(why) = why {
-            warn!(why, "the lead is not given back; it runs out by itself");
-        }
+        give_back(&store, &lease).await;
     }
     let _ = timeout(LAST_WORDS, store.close()).await;
     Ok(())
+}
+
+/// One round, leading or standing by: after how long the next one begins, counted from its beginning.
+/// `None` when a signal ended it.
+async fn go_round(round: &mut Round, lease: Option<Lease>, end: &mut End) -> Option<Duration> {
+    let interval = round.config.timing.interval;
+    let Some(lease) = lease else {
+        let stood_by = tokio::select! {
+            () = round.stand_by() => Some(STANDBY_PAUSE.min(interval)),
+            name = end.comes() => {
+                info!(signal = name, "stopping");
+                None
+            }
+        };
+        round.page.came_round(None);
+        return stood_by;
+    };
+    // A round may be left anywhere: what is open is found in the store, as after a crash.
+    let done = tokio::select! {
+        done = round.tick(&lease) => done,
+        name = end.comes() => {
+            info!(signal = name, "stopping in the middle of a round");
+            return None;
+        }
+    };
+    let trouble = done.err().map(|error| in_words(error.as_ref()));
+    if let Some(error) = &trouble {
+        error!(error, "this round did not do all that it should have");
+    }
+    round.page.came_round(trouble);
+    Some(interval)
+}
+
+async fn give_back(store: &Store, lease: &Lease) {
+    let why = match timeout(LAST_WORDS, store.release_lease(lease)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => in_words(&error),
+        Err(_) => format!("no answer within {LAST_WORDS:?}"),
+    };
+    warn!(why, "the lead is not given back; it runs out by itself");
 }
 
 /// One round, and as many more as its acts take to come to an end.
@@ -154,6 +163,8 @@ pub async fn once(file: &Path, dry_run: bool) -> Result<usize> {
     let config = Arc::new(load(file)?);
     let store = Store::open(&config.store.url).await?;
     let mut round = round(config.clone(), store.clone(), Arc::default(), dry_run).await?;
+    // It decides but once: everybody has all the time to answer that there is.
+    round.pacing.peers = config.timing.timeout * 2;
     let ttl = config.timing.lease;
     let lease = timeout(ttl + STANDBY_PAUSE * 2, take_lease(&store, ttl))
         .await
@@ -301,8 +312,8 @@ async fn reload(file: &Path, round: &mut Round, page: &Page) {
                 warn!("[store], [alerts], [status] and loop.lease change with a restart only");
             }
             info!(policies = config.policies.len(), "configuration reloaded");
-            (round.executor, round.sources, round.notifier) = (executor, sources, notifier);
-            round.config = Arc::new(config);
+            round.notifier = notifier;
+            round.renew(Arc::new(config), executor, sources);
         }
     }
 }

@@ -7,12 +7,9 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, StepError, Task,
-};
+use super::{BoxFuture, Ending, Executor, Health, Instance, Progress, State, StepError, Task};
 use crate::clock;
 use crate::timestamp::Timestamp;
 
@@ -88,12 +85,8 @@ impl DockerExecutor {
         };
         // A host that does not say what time it is has ours.
         let time = async { Ok(host.time().await) };
-        let (usual, ask) = (self.patience.ask, host.patience(self.patience.ask));
-        let (listed, time) = tokio::join!(timeout(ask, list), within(ask, time));
-        let listed = listed.unwrap_or_else(|_| {
-            host.came_late(usual);
-            Err(no_answer(usual))
-        });
+        let ask = self.patience.ask;
+        let (listed, time) = tokio::join!(within(ask, list), within(ask, time));
         let now = clock::now();
         let behind = time.ok().flatten().map_or(0, |theirs| now.0.saturating_sub(theirs.0));
         let replica = |summary: ContainerSummary| {
@@ -121,21 +114,12 @@ impl DockerExecutor {
 }
 
 impl Executor for DockerExecutor {
-    fn look(&self) -> BoxFuture<'_, Sight> {
-        Box::pin(async {
-            let looks = self.hosts.iter().map(async |host| (&host.name, self.list(host).await));
-            let mut sight = Sight::default();
-            for (host, found) in join_all(looks).await {
-                match found {
-                    Ok(instances) => {
-                        sight.hosts.push(host.clone());
-                        sight.instances.extend(instances);
-                    }
-                    Err(why) => sight.blind.push((host.clone(), why.to_string())),
-                }
-            }
-            sight
-        })
+    fn hosts(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| host.name.clone()).collect()
+    }
+
+    fn look<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<Instance>, StepError>> {
+        Box::pin(async { self.list(self.hosts.named(host)?).await })
     }
 
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>> {

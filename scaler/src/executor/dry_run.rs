@@ -2,14 +2,18 @@
 
 use tracing::info;
 
-use super::{BoxFuture, Ending, Executor, Progress, Sight, StepError, Task};
+use super::{BoxFuture, Ending, Executor, Instance, Progress, StepError, Task};
 
 /// Another executor with its hands tied.
 pub struct DryRun<E>(pub E);
 
 impl<E: Executor> Executor for DryRun<E> {
-    fn look(&self) -> BoxFuture<'_, Sight> {
-        self.0.look()
+    fn hosts(&self) -> Vec<String> {
+        self.0.hosts()
+    }
+
+    fn look<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<Instance>, StepError>> {
+        self.0.look(host)
     }
 
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>> {

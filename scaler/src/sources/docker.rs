@@ -98,14 +98,17 @@ impl DockerStats {
 }
 
 impl Source for DockerStats {
+    fn asks_each(&self) -> bool {
+        true
+    }
+
     fn read<'a>(
         &'a mut self,
-        questions: &'a [Question<'a>],
+        questions: &'a [Question],
         now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>> {
         Box::pin(async move {
-            let mut members: Vec<&Instance> =
-                questions.iter().flat_map(|q| q.members.iter().copied()).collect();
+            let mut members: Vec<&Instance> = questions.iter().flat_map(|q| &q.members).collect();
             members.sort_by(|a, b| a.id.cmp(&b.id));
             members.dedup_by(|a, b| a.id == b.id);
             let asked: Vec<_> = members.into_iter().map(|member| self.usage(member)).collect();
@@ -125,7 +128,7 @@ impl Source for DockerStats {
 }
 
 fn answer(
-    question: &Question<'_>,
+    question: &Question,
     usages: &HashMap<&str, Result<Usage, String>>,
     before: &HashMap<String, (u64, Instant)>,
     now: Timestamp,
@@ -133,7 +136,7 @@ fn answer(
 ) -> Reading {
     let Some(stat) = question.query.asked() else { return Reading::Missing };
     let mut values = Vec::new();
-    for member in question.members {
+    for member in &question.members {
         let value = match usages.get(member.id.as_str()) {
             Some(Ok(usage)) => match stat {
                 Stat::Memory => usage.memory.map(|bytes| bytes as f64),

@@ -288,7 +288,7 @@ impl HaProxy {
 impl Source for HaProxy {
     fn read<'a>(
         &'a mut self,
-        questions: &'a [Question<'a>],
+        questions: &'a [Question],
         now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>> {
         Box::pin(async move {
@@ -301,12 +301,12 @@ impl Source for HaProxy {
                     // Two policies may ask for the same counter; its rate is taken once.
                     let mut answers: Vec<(&Query, Reading)> = Vec::new();
                     for question in questions {
-                        let known = answers.iter().find(|(query, _)| *query == question.query);
+                        let known = answers.iter().find(|(query, _)| **query == question.query);
                         let answer = match known {
                             Some((_, answer)) => answer.clone(),
-                            None => self.answer(&said, question.query, now, looked),
+                            None => self.answer(&said, &question.query, now, looked),
                         };
-                        answers.push((question.query, answer));
+                        answers.push((&question.query, answer));
                     }
                     let at_least = |answer| match (answer, &hidden) {
                         (Reading::Value { v, at }, Some(why)) => {

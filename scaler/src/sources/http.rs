@@ -83,12 +83,14 @@ impl HttpJson {
 impl Source for HttpJson {
     fn read<'a>(
         &'a mut self,
-        questions: &'a [Question<'a>],
+        questions: &'a [Question],
         now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>> {
         Box::pin(async move {
             match self.document().await {
-                Ok(document) => questions.iter().map(|q| number(&document, q.query, now)).collect(),
+                Ok(document) => {
+                    questions.iter().map(|q| number(&document, &q.query, now)).collect()
+                }
                 // The URL may carry a key: its words are not repeated.
                 Err(error) => vec![Reading::Error(format!("{error:#}")); questions.len()],
             }

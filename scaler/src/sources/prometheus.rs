@@ -103,11 +103,11 @@ fn shown(url: &str) -> &str {
 impl Source for Prometheus {
     fn read<'a>(
         &'a mut self,
-        questions: &'a [Question<'a>],
+        questions: &'a [Question],
         now: Timestamp,
     ) -> BoxFuture<'a, Vec<Reading>> {
         Box::pin(async move {
-            let mut queries: Vec<&str> = questions.iter().filter_map(|q| text(q.query)).collect();
+            let mut queries: Vec<&str> = questions.iter().filter_map(|q| text(&q.query)).collect();
             queries.sort_unstable();
             queries.dedup();
             let asked: Vec<_> = queries.into_iter().map(|query| self.ask(query)).collect();
@@ -120,7 +120,7 @@ impl Source for Prometheus {
                     *at = self.age(query, *at, seen).map_or(now, |age| now - age);
                 }
             }
-            let answer = |q: &Question<'_>| answers.get(text(q.query)?).cloned();
+            let answer = |q: &Question| answers.get(text(&q.query)?).cloned();
             questions.iter().map(|q| answer(q).unwrap_or(Reading::Missing)).collect()
         })
     }

@@ -1,15 +1,14 @@
 //! Peers that take a question and never end their answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::support::{DEADLINE, eventually, lead};
+use crate::support::{DEADLINE, lead};
 use berth_scaler::config::{self, Config, DockerHost, StoreUrl};
 use berth_scaler::executor::docker::{DockerExecutor, Hosts};
-use berth_scaler::executor::{BoxFuture, Ending, Executor, Progress, Sight, StepError, Task};
+use berth_scaler::executor::{BoxFuture, Ending, Executor, Instance, Progress, StepError, Task};
 use berth_scaler::notify::Notifier;
-use berth_scaler::run::tick::{Round, Rounded};
+use berth_scaler::run::tick::Round;
 use berth_scaler::sources::Sources;
 use berth_scaler::store::Store;
 use tempfile::TempDir;
@@ -47,71 +46,18 @@ async fn a_docker_host_that_stops_in_mid_answer_is_one_that_does_not_answer() {
     let late = |error: StepError| matches!(error, StepError::Unreachable(why) if why.contains("no answer"));
     assert!(late(executor.spec("half", "f00").await.unwrap_err()));
     assert!(late(executor.ending("half", "f00").await.unwrap_err()));
-    let sight = executor.look().await;
-    assert_eq!((sight.hosts.len(), sight.blind.len()), (0, 1));
+    assert!(late(executor.look("half").await.unwrap_err()));
 }
 
-/// A Docker host without containers, which goes silent and comes back as it is told.
-fn host_on_and_off(dir: &TempDir, silent: &Arc<AtomicBool>, patience: Duration) -> Hosts {
-    let path = dir.path().join("docker.sock");
-    let (listener, silent) = (UnixListener::bind(&path).unwrap(), silent.clone());
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut question = [0; 4096];
-            let _ = stream.read(&mut question).await;
-            if silent.load(Relaxed) {
-                held.push(stream);
-                continue;
-            }
-            held.clear();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
-                           Connection: close\r\nContent-Length: 2\r\n\r\n[]";
-            let _ = stream.write_all(answer).await;
-        }
-    });
-    let host = config::Docker {
-        name: "on-and-off".to_owned(),
-        host: DockerHost::Unix(path),
-        tls: None,
-        lost_after: config::Docker::LOST_AFTER,
-    };
-    Hosts::new(&[host], patience).unwrap()
-}
-
-#[tokio::test]
-async fn a_silent_host_is_waited_for_once_and_seen_when_it_is_back() {
-    let (dir, silent) = (TempDir::new().unwrap(), Arc::new(AtomicBool::new(true)));
-    let patience = Duration::from_secs(5);
-    let executor = DockerExecutor::new(host_on_and_off(&dir, &silent, patience), patience);
-    // So many rounds of the whole patience each would never be done by then.
-    let rounds = async {
-        for _ in 0..25 {
-            let sight = executor.look().await;
-            let why = "no answer within 5s".to_owned();
-            assert_eq!(sight.blind, [("on-and-off".to_owned(), why)]);
-        }
-    };
-    tokio::time::timeout(DEADLINE, rounds).await.expect("it holds every round up");
-    silent.store(false, Relaxed);
-    eventually("it is seen again", async || {
-        (executor.look().await.hosts == ["on-and-off"]).then_some(())
-    })
-    .await;
-}
-
-/// Never answers the first question; after that there is nothing to be seen.
-#[derive(Default)]
-struct Mute(AtomicUsize);
+/// Answers nothing at all.
+struct Mute;
 
 impl Executor for Mute {
-    fn look(&self) -> BoxFuture<'_, Sight> {
-        Box::pin(async {
-            if self.0.fetch_add(1, Relaxed) == 0 {
-                std::future::pending::<()>().await;
-            }
-            Sight::default()
-        })
+    fn hosts(&self) -> Vec<String> {
+        vec!["mute".to_owned()]
+    }
+    fn look<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<Instance>, StepError>> {
+        Box::pin(std::future::pending())
     }
     fn spec<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         Box::pin(std::future::pending())
@@ -127,23 +73,31 @@ impl Executor for Mute {
     }
 }
 
+fn round(store: &Store) -> Round {
+    Round::new(
+        Arc::new(Config::parse("", &|_| None).unwrap()),
+        store.clone(),
+        Arc::new(Mute),
+        Sources::from_named([].into()),
+        Notifier::start(&[]).unwrap(),
+        Arc::default(),
+    )
+}
+
 #[tokio::test]
 async fn a_round_that_nothing_ends_is_cut_off_and_the_next_one_begins_afresh() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(&StoreUrl::Sqlite(dir.path().join("scaler.db"))).await.unwrap();
     let lease = lead(&store, "me", Duration::from_secs(60)).await;
-    let config = Arc::new(Config::parse("", &|_| None).unwrap());
-    let mut round = Round::new(
-        config,
-        store.clone(),
-        Arc::new(Mute::default()),
-        Sources::from_named([].into()),
-        Notifier::start(&[]).unwrap(),
-        Arc::default(),
-    );
+    let mut round = round(&store);
     round.longest = Duration::from_secs(1);
+    // So it would wait for its host.
+    round.pacing.peers = DEADLINE * 10;
     let error = round.tick(&lease).await.unwrap_err();
     assert!(error.to_string().contains("cut off after 1s"), "{error:#}");
-    assert_eq!(round.tick(&lease).await.unwrap(), Rounded::default());
+    round.longest = DEADLINE * 10;
+    round.pacing.peers = Duration::from_millis(100);
+    let rounded = tokio::time::timeout(DEADLINE, round.tick(&lease)).await.unwrap().unwrap();
+    assert_eq!((rounded.open, rounded.acted, rounded.blind), (0, 0, 1));
     store.close().await;
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use berth_scaler::config::{Config, StoreUrl};
 use berth_scaler::executor::{
-    BoxFuture, Ending, Executor, Health, Instance, Progress, Sight, State, Status, StepError,
-    StepKind, Task,
+    BoxFuture, Ending, Executor, Health, Instance, Progress, State, Status, StepError, StepKind,
+    Task,
 };
 use berth_scaler::notify::Notifier;
 use berth_scaler::run::tick::Round;
@@ -50,17 +50,15 @@ impl Two {
 }
 
 impl Executor for Two {
-    fn look(&self) -> BoxFuture<'_, Sight> {
-        let cut = self.cut.load(Relaxed);
-        let mut sight = Sight { hosts: vec!["a".to_owned()], ..Sight::default() };
-        match cut {
-            true => sight.blind.push(("b".to_owned(), "no answer".to_owned())),
-            false => sight.hosts.push("b".to_owned()),
-        }
+    fn hosts(&self) -> Vec<String> {
+        ["a", "b"].map(str::to_owned).into()
+    }
+    fn look<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<Instance>, StepError>> {
+        let cut = self.cut.load(Relaxed) && host == "b";
         let containers = self.containers.lock().unwrap();
-        let seen = containers.iter().filter(|i| !cut || i.host == "a");
-        sight.instances.extend(seen.cloned());
-        Box::pin(async { sight })
+        let here: Vec<Instance> = containers.iter().filter(|i| i.host == host).cloned().collect();
+        let away = Err(StepError::Unreachable("no answer".to_owned()));
+        Box::pin(async move { if cut { away } else { Ok(here) } })
     }
     fn spec<'a>(&'a self, host: &'a str, id: &'a str) -> BoxFuture<'a, Result<String, StepError>> {
         let service = id.split('_').next().unwrap().rsplit('-').next().unwrap().to_owned();

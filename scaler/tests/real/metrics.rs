@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::scale::{policy, settled};
 use crate::support::{
-    Containers, HaProxy, Process, Site, certificates, eventually, find, free_address, have,
+    Containers, DEADLINE, HaProxy, Process, Site, certificates, eventually, find, free_address,
+    have,
 };
 
 /// Takes connections and keeps them open.
@@ -39,19 +40,20 @@ async fn sink() -> SocketAddr {
 
 /// One reading for each metric of the only policy of a configuration.
 async fn read(sources: &mut Sources, config: &Config, members: &[&Instance]) -> Vec<Reading> {
-    let questions: Vec<Question<'_>> = config.policies[0]
+    let questions = config.policies[0]
         .metrics
         .iter()
         .map(|m| Question {
-            query: &m.query,
+            service: config.policies[0].service.clone(),
+            query: m.query.clone(),
             value: match m.law {
                 Law::Target(Target { value, .. }) => value,
                 _ => ValueOf::Total,
             },
-            members,
+            members: members.iter().map(|member| (*member).clone()).collect(),
         })
         .collect();
-    sources.read(&questions, now()).await
+    sources.read(questions, now(), DEADLINE).await
 }
 
 fn sources(text: &str) -> (Config, Sources) {
@@ -296,9 +298,10 @@ async fn docker_tells_cpu_and_memory() {
     }
     let (config, mut sources) = sources(&text);
     let hosts = Hosts::new(&config.docker, Duration::from_secs(5)).unwrap();
-    let sight = DockerExecutor::new(hosts, Duration::from_secs(5)).look().await;
+    let executor = DockerExecutor::new(hosts, Duration::from_secs(5));
+    let instances = executor.look("local").await.unwrap();
     let mine = |i: &&Instance| i.labels.get("service_name") == Some(&containers.service);
-    let members: Vec<&Instance> = sight.instances.iter().filter(mine).collect();
+    let members: Vec<&Instance> = instances.iter().filter(mine).collect();
     let first = read(&mut sources, &config, &members).await;
     assert_eq!(first[0], Reading::Missing, "one look gives no rate");
     assert!(value(&first[1]) > 1000.0, "{first:?}");

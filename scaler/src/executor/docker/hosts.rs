@@ -1,16 +1,13 @@
 //! Connections to Docker hosts.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bollard::errors::Error;
-use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use tokio::time::timeout;
 
 use crate::config;
 use crate::executor::StepError;
@@ -54,8 +51,6 @@ pub struct Host {
     docker: Docker,
     /// What its clock showed, and when, by ours that nobody can set.
     told: Mutex<Option<(Timestamp, Instant)>>,
-    /// It did not answer in time, and has not answered since.
-    late: Arc<AtomicBool>,
 }
 
 impl Host {
@@ -75,7 +70,7 @@ impl Host {
                 via(http::connector(host.tls.as_ref())?, format!("{scheme}://{at}"), secs)?
             }
         };
-        Ok(Self { name: host.name.clone(), docker, told: Mutex::default(), late: Arc::default() })
+        Ok(Self { name: host.name.clone(), docker, told: Mutex::default() })
     }
 
     /// What the host's own clock shows, as far as it says. It is asked now and then.
@@ -89,30 +84,6 @@ impl Host {
             *told = Some((time, Instant::now()));
         }
         told().map(|(time, at)| time + at.elapsed())
-    }
-
-    /// How long a round waits for its answer: `usual`, or but shortly while it is late, so that the
-    /// other hosts' services do not wait with it every time.
-    pub fn patience(&self, usual: Duration) -> Duration {
-        const SHORTLY: Duration = Duration::from_millis(300);
-        if self.late.load(Relaxed) { usual.min(SHORTLY) } else { usual }
-    }
-
-    /// No answer came within `usual`. It is asked beside the rounds until one does.
-    pub fn came_late(&self, usual: Duration) {
-        if self.late.swap(true, Relaxed) {
-            return;
-        }
-        let (docker, late) = (self.docker.clone(), Arc::downgrade(&self.late));
-        tokio::spawn(async move {
-            while late.strong_count() > 0 {
-                let all = ListContainersOptionsBuilder::new().all(true).build();
-                if timeout(usual, docker.list_containers(Some(all))).await.is_ok() {
-                    late.upgrade().inspect(|late| late.store(false, Relaxed));
-                    break;
-                }
-            }
-        });
     }
 
     /// The client. It names no version of the API, so that each host speaks its own newest one;

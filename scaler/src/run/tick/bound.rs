@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::run::census::Census;
 
 /// The hosts on which containers of a service may be made, and why they are not all.
-pub(super) async fn hosts_for(
+pub(super) fn hosts_for(
     policy: &Policy,
     service: &Service<'_>,
     hosts: &[String],
@@ -20,12 +20,8 @@ pub(super) async fn hosts_for(
         return everywhere;
     }
     let known = census.get(template).and_then(|known| known.spec.clone());
-    let spec = match known {
-        Some(spec) => Ok(spec),
-        None => executor.spec(&template.0, &template.1).await,
-    };
     let rights =
-        spec.map_or_else(|_| vec!["nobody knows what".to_owned()], |s| executor.rights(&s));
+        known.map_or_else(|| vec!["nobody knows what".to_owned()], |spec| executor.rights(&spec));
     if rights.is_empty() {
         return everywhere;
     }

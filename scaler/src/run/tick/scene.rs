@@ -1,11 +1,12 @@
 //! What a round looks at: the containers of each service, what their labels say, and the readings.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::executor::plan::Service;
 use crate::executor::{Instance, Sight, State};
 use crate::observation::Reading;
-use crate::policy::{Law, Policy, Target, ValueOf};
+use crate::policy::{Law, Metric, Policy, Target, ValueOf};
 use crate::ports::Question;
 use crate::run::blind::Blind;
 use crate::run::census::{Census, Keep};
@@ -83,29 +84,33 @@ pub(super) async fn read(
     policies: &[Policy],
     sight: &Sight,
     at: Timestamp,
+    patience: Duration,
 ) -> Vec<Vec<Reading>> {
+    let asks_each = |m: &Metric| sources.asks_each(&m.query.source);
     let mut members: HashMap<&str, Vec<&Instance>> = HashMap::new();
-    for instance in &sight.instances {
-        if let Some(service) = service_of(&instance.labels)
-            && instance.state == State::Running
-        {
-            members.entry(service).or_default().push(instance);
+    if policies.iter().any(|policy| policy.metrics.iter().any(asks_each)) {
+        for instance in sight.instances.iter().filter(|i| i.state == State::Running) {
+            if let Some(service) = service_of(&instance.labels) {
+                members.entry(service).or_default().push(instance);
+            }
         }
     }
-    let questions: Vec<Question<'_>> = policies
-        .iter()
-        .flat_map(|policy| policy.metrics.iter().map(move |metric| (policy, metric)))
-        .map(|(policy, metric)| Question {
-            query: &metric.query,
-            value: match metric.law {
-                Law::Target(Target { value, .. }) => value,
-                Law::Backlog { .. } => ValueOf::Total,
-                Law::Steps(_) => ValueOf::Average,
-            },
-            members: members.get(policy.service.as_str()).map_or(&[], Vec::as_slice),
-        })
-        .collect();
-    let mut readings = sources.read(&questions, at).await.into_iter();
+    let question = |(policy, metric): (&Policy, &Metric)| Question {
+        service: policy.service.clone(),
+        query: metric.query.clone(),
+        value: match metric.law {
+            Law::Target(Target { value, .. }) => value,
+            Law::Backlog { .. } => ValueOf::Total,
+            Law::Steps(_) => ValueOf::Average,
+        },
+        members: match members.get(policy.service.as_str()) {
+            Some(members) if asks_each(metric) => members.iter().map(|i| (*i).clone()).collect(),
+            _ => Vec::new(),
+        },
+    };
+    let metrics = policies.iter().flat_map(|p| p.metrics.iter().map(move |m| (p, m)));
+    let questions: Vec<Question> = metrics.map(question).collect();
+    let mut readings = sources.read(questions, at, patience).await.into_iter();
     policies.iter().map(|policy| readings.by_ref().take(policy.metrics.len()).collect()).collect()
 }
 
