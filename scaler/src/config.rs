@@ -242,17 +242,29 @@ impl std::fmt::Display for ConfigError {
 #[derive(Clone, Debug)]
 pub struct Sources {
     named: Vec<(String, &'static SourceKind)>,
+    hosts: Vec<String>,
     any: bool,
 }
 
 impl Sources {
     /// No source is looked up: every metric is fed from elsewhere, as by the simulator.
     pub fn any() -> Self {
-        Self { named: Vec::new(), any: true }
+        Self { named: Vec::new(), hosts: Vec::new(), any: true }
     }
 
     fn kind(&self, name: &str) -> Option<&'static SourceKind> {
         self.named.iter().find(|(n, _)| n == name).map(|(_, kind)| *kind)
+    }
+
+    /// A Docker host's name, if there is one of it.
+    fn host(&self, name: &str) -> Result<String, String> {
+        match self.any || self.hosts.iter().any(|host| host == name) {
+            true => Ok(name.to_owned()),
+            false => Err(format!(
+                "no [[docker]] is called {name:?}; there are: {}",
+                self.hosts.join(", ")
+            )),
+        }
     }
 
     fn names(&self) -> String {
@@ -279,7 +291,11 @@ impl Config {
     pub fn sources(&self) -> Sources {
         let kind = |source: &Source| KINDS.into_iter().find(|kind| kind.name == source.kind);
         let named = |source: &Source| Some((source.name.clone(), kind(source)?));
-        Sources { named: self.sources.iter().filter_map(named).collect(), any: false }
+        Sources {
+            named: self.sources.iter().filter_map(named).collect(),
+            hosts: self.docker.iter().map(|docker| docker.name.clone()).collect(),
+            any: false,
+        }
     }
 }
 

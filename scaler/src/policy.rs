@@ -72,6 +72,9 @@ pub struct Policy {
     /// `template`: the name of the container that new ones are made like and whose labels count;
     /// without it the eldest that the scaler did not make, once chosen for good.
     pub template: Option<String>,
+    /// `hosts`: the Docker hosts on which new containers are made; none is any.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// `clone_privileged`: what gives a container rights on its host, such as a path of the host,
     /// is cloned onto other hosts too.
     pub clone_privileged: bool,
@@ -103,6 +106,7 @@ impl Policy {
             pause: Pause::None,
             dry_run: false,
             template: None,
+            hosts: Vec::new(),
             clone_privileged: false,
             victim: VictimOrder::DEFAULT.to_vec(),
             drain_grace: Duration::from_secs(60),

@@ -34,7 +34,7 @@ fn print_json(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
 }
 
 fn print(out: &mut dyn Write, listing: &Listing) -> io::Result<()> {
-    let head = ["policy", "service", "replicas", "actions", "metrics", "from", "paused"];
+    let head = ["policy", "service", "replicas", "actions", "metrics", "hosts", "from", "paused"];
     table(out, &head, listing.policies.iter().map(line).collect())?;
     listing.effects.iter().try_for_each(|effect| {
         let kept = if effect.refused.is_none() { ": taken over" } else { "" };
@@ -54,6 +54,10 @@ fn line(listed: &Listed) -> Vec<String> {
         format!("{}…{max}", policy.min),
         or_none(policy.actions.list.iter().map(|a| a.as_str())),
         or_none(policy.metrics.iter().map(|m| m.name.as_str())),
+        match policy.hosts.is_empty() {
+            true => "any".to_owned(),
+            false => policy.hosts.join(","),
+        },
         listed.from.to_owned(),
         pause_word(policy.pause).to_owned(),
     ]
@@ -79,6 +83,6 @@ fn in_json(listed: &Listed, effects: &[Effect]) -> Value {
         "autoscale_min_instance": policy.min, "autoscale_max_instance": policy.max,
         "autoscale_action": actions, "metrics": metrics, "from": listed.from,
         "pause": pause_word(policy.pause), "dry_run": policy.dry_run,
-        "template": listed.template, "labels": labels.collect::<Vec<_>>(),
+        "hosts": policy.hosts, "template": listed.template, "labels": labels.collect::<Vec<_>>(),
     })
 }

@@ -84,8 +84,13 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
         f.error("service_name", format!("{why}; or give a naming_convention"));
     }
     p.template = f.opt("template", Value::container_name);
+    let hosts = f
+        .opt("hosts", |v| some("the name of a Docker host", v.list(|h| sources.host(&h.text()?))?));
+    set(&mut p.hosts, hosts);
     set(&mut p.clone_privileged, f.opt("clone_privileged", Value::boolean));
-    if let Some(list) = f.opt("autoscale_action", |v| v.list(|a| a.text()?.parse::<Action>())) {
+    if let Some(list) = f.opt("autoscale_action", |v| {
+        some("an action; pause = \"both\" is for doing nothing", v.list(|a| a.text()?.parse())?)
+    }) {
         let service_scope = |a: &Action| matches!(a, Action::ScaleUpService);
         if p.naming_convention.is_none() && list.iter().any(service_scope) {
             f.error("naming_convention", "is missing: scale_up_service names new containers by it");
@@ -129,6 +134,14 @@ fn policy(f: &Fields<'_>, sources: &Sources) -> Option<Policy> {
 fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
+    }
+}
+
+/// A list that is not empty, since nobody can mean that.
+fn some<T>(expected: &str, list: Vec<T>) -> Result<Vec<T>, String> {
+    match list.is_empty() {
+        true => Err(format!("is empty: expected {expected}")),
+        false => Ok(list),
     }
 }
 

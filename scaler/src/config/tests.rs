@@ -197,6 +197,18 @@ fn refuses_what_cannot_be_meant() {
             with("naming_convention = '../../info?x='"),
             "line 5: policy[p].naming_convention: containers are called by it: expected letters",
         ),
+        (
+            with("autoscale_action = []"),
+            "line 5: policy[p].autoscale_action: is empty: expected an action; pause = \"both\" is",
+        ),
+        (
+            with("hosts = []"),
+            "line 5: policy[p].hosts: is empty: expected the name of a Docker host",
+        ),
+        (
+            with("hosts = ['local', 'b']"),
+            "line 5: policy[p].hosts: no [[docker]] is called \"b\"; there are: local",
+        ),
         (with("template = '/x'"), "line 5: policy[p].template: containers are called by it"),
         (
             policy.replace("'s'", "'../x'"),

@@ -14,7 +14,9 @@ pub(super) fn hosts_for(
     census: &Census,
     executor: &dyn Executor,
 ) -> (Vec<String>, Option<String>) {
-    let everywhere = (hosts.to_vec(), None);
+    let allowed = |host: &&String| policy.hosts.is_empty() || policy.hosts.contains(host);
+    let hosts: Vec<String> = hosts.iter().filter(allowed).cloned().collect();
+    let everywhere = (hosts.clone(), None);
     let Some(template) = &service.template else { return everywhere };
     if policy.clone_privileged || hosts.iter().all(|host| *host == template.0) {
         return everywhere;
@@ -32,5 +34,5 @@ pub(super) fn hosts_for(
         template.0,
         rights.join(", ")
     );
-    (hosts.iter().filter(|host| **host == template.0).cloned().collect(), Some(why))
+    (hosts.into_iter().filter(|host| *host == template.0).collect(), Some(why))
 }
