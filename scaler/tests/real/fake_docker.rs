@@ -62,6 +62,8 @@ pub(crate) struct Container {
 pub(crate) struct World {
     pub(crate) containers: Vec<Container>,
     pub(crate) faults: VecDeque<(Endpoint, Fault)>,
+    /// What is never answered any more, and not done.
+    pub(crate) hangs: Vec<Endpoint>,
     /// Container and signal, in order.
     pub(crate) signals: Vec<(String, String)>,
     /// How many ran at least and at most, since it was last asked for.
@@ -126,6 +128,19 @@ impl World {
         self.containers.iter().filter(|c| c.state == "running").count()
     }
 
+    /// How many of a service run.
+    pub(crate) fn running_of(&self, service: &str) -> usize {
+        let of = |c: &&Container| c.labels.get("service_name").is_some_and(|name| name == service);
+        self.containers.iter().filter(|c| c.state == "running").filter(of).count()
+    }
+
+    /// One ends by itself.
+    pub(crate) fn crash(&mut self, name: &str) {
+        let Some(id) = self.find(name).map(|found| found.id.clone()) else { return };
+        self.tell(&id, "die", None);
+        self.set(&id, "exited");
+    }
+
     /// Begins to count afresh how many run.
     pub(crate) fn count_from_here(&mut self) {
         self.ran = (self.running(), self.running());
@@ -184,6 +199,9 @@ async fn serve(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Response
     let (shared, of_work) = (world.clone(), world.clone());
     let work = move || work(&of_work, endpoint, &path, &query, &body);
     let fault = world.lock().unwrap().fault(endpoint);
+    if world.lock().unwrap().hangs.contains(&endpoint) {
+        return std::future::pending().await;
+    }
     let wrong = |status| reply(status, &json!({ "message": "as the script says" }));
     match fault {
         None => work(),

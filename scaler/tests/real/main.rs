@@ -7,6 +7,7 @@ mod support;
 mod trust;
 
 mod alerts;
+mod apart;
 mod clone;
 mod commands;
 mod crash;

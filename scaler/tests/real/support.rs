@@ -362,9 +362,15 @@ impl MariaDb {
 
     /// Asks as root.
     pub(crate) fn sql(&self, statement: &str) -> String {
+        output(&mut self.client(statement))
+    }
+
+    /// A client that asks as root.
+    pub(crate) fn client(&self, statement: &str) -> Command {
         let socket = format!("--socket={}", self.dir.path().join("socket").display());
         let mut command = Command::new("mariadb");
-        output(command.args(["--no-defaults", "-uroot", "-N", &socket, "-e", statement]))
+        command.args(["--no-defaults", "-uroot", "-N", &socket, "-e", statement]);
+        command
     }
 }
 
