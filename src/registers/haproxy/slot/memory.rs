@@ -98,6 +98,11 @@ impl Memory {
                 self.held = None;
             }
             Step::Hold { slot, .. } => self.holds(slot),
+            // If one is seen again, it has come anew, and is given its time.
+            Step::Release(releases) => {
+                let released = |name: &Arc<str>| releases.iter().any(|one| one.slot.name == *name);
+                self.passing.retain(|name| !released(name));
+            }
             Step::LeaveToOperator(slot) if slot.weight == 0 => {
                 self.left = Some(Arc::clone(&slot.name));
             }
