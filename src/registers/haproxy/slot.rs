@@ -12,8 +12,6 @@
 //! in the one order that allows for it.
 
 mod memory;
-#[cfg(test)]
-mod model;
 mod placeholder;
 mod step;
 mod template;

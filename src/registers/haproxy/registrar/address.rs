@@ -11,7 +11,7 @@ use crate::registers::haproxy::slot::SETTLING;
 const MAX_FORMER: usize = 8;
 
 /// The endpoint that is advertised, and those that may still be in a slot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Addresses {
     endpoint: Option<SocketAddr>,
     /// The slot that was last written to or seen as this container's own.
@@ -23,7 +23,7 @@ pub(super) struct Addresses {
 
 /// An endpoint that is advertised no longer, in the slot that it was advertised in. Only there:
 /// whoever has got the address meanwhile may show it in another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Former {
     endpoint: SocketAddr,
     slot: Slot,

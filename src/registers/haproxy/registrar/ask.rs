@@ -9,7 +9,7 @@ use crate::registers::haproxy::slot::{Release, Step};
 use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat, Swept};
 
 /// What the machine waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Ask {
     /// Time, or another wish.
     Rest(Duration),
@@ -44,7 +44,7 @@ pub(super) enum Ask {
 }
 
 /// What is to be given back, whatever else is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Sweep {
     pub(super) backend: Option<Arc<str>>,
     pub(super) prefix: String,

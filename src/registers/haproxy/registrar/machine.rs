@@ -6,6 +6,8 @@
 //! the next.
 
 mod divided;
+#[cfg(test)]
+mod model;
 mod second;
 mod taken;
 #[cfg(test)]
@@ -47,7 +49,7 @@ const LAST_LOOK: Duration = Duration::from_secs(30);
 const UNREACHABLE_AFTER: u32 = 3;
 
 /// What this container is about at this HAProxy. Whether a slot is its own is for HAProxy to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// To be in rotation, and not known to be.
     Claiming {

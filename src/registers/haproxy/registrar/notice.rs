@@ -66,7 +66,7 @@ pub(super) enum Bar {
 }
 
 /// A slot by its names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Slot {
     pub(super) backend: Arc<str>,
     pub(super) name: Arc<str>,

@@ -19,14 +19,14 @@ const WITHIN: Duration = Duration::from_secs(60);
 const SLACK: i128 = 4;
 
 /// The processes that have answered, the last one last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Processes {
     known: Vec<Known>,
     returns: Vec<Duration>,
 }
 
 /// A process, and when it was started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Known {
     process: Process,
     /// When it was started, in seconds on the observer's clock; mostly before that began.

@@ -146,7 +146,7 @@ impl Memory {
         self.has_held(slot) && self.held_by == self.pid
     }
 
-    pub(super) fn has_left(&self, slot: &Server) -> bool {
+    pub(in crate::registers::haproxy) fn has_left(&self, slot: &Server) -> bool {
         self.left.as_ref() == Some(&slot.name)
     }
 
@@ -156,7 +156,7 @@ impl Memory {
 
     /// Whether I claimed this slot a moment ago and nobody has got it: it is empty, or shows whom I
     /// took it from.
-    pub(super) fn awaits(&self, slot: &Server, now: Duration) -> bool {
+    pub(in crate::registers::haproxy) fn awaits(&self, slot: &Server, now: Duration) -> bool {
         self.claiming.as_ref().is_some_and(|(name, from, since)| {
             let shows = self.shown(slot);
             let still = shows.is_none() || shows == *from;
@@ -195,12 +195,12 @@ impl Memory {
     }
 
     /// Whether an endpoint is known to be no container's.
-    pub(super) fn is_nobodys(&self, endpoint: SocketAddr) -> bool {
+    pub(in crate::registers::haproxy) fn is_nobodys(&self, endpoint: SocketAddr) -> bool {
         self.placeholders.is_nobodys(endpoint)
     }
 
     /// Whether a few slots may be empty; it will soon be known.
-    pub(super) fn is_in_doubt(&self, now: Duration) -> bool {
+    pub(in crate::registers::haproxy) fn is_in_doubt(&self, now: Duration) -> bool {
         self.placeholders.is_in_doubt(now)
     }
 
@@ -225,7 +225,7 @@ impl Memory {
 
     /// Lets [`SETTLING`](super::SETTLING) pass.
     #[cfg(test)]
-    pub(super) fn settle(&mut self) {
+    pub(in crate::registers::haproxy) fn settle(&mut self) {
         if let Some((.., since)) = &mut self.claiming {
             *since = Duration::ZERO;
         }
@@ -234,14 +234,14 @@ impl Memory {
 
     /// Takes it that what is DOWN has been so for long, as HAProxy says.
     #[cfg(test)]
-    pub(super) fn trust_haproxy(&mut self) {
+    pub(in crate::registers::haproxy) fn trust_haproxy(&mut self) {
         let down = self.passing.values_mut().filter(|(_, what, _)| *what == Passing::Down);
         down.for_each(|(.., since)| *since = Duration::ZERO);
     }
 
     /// Lets any time pass that a rule may wait for.
     #[cfg(test)]
-    pub(super) fn grow_old(&mut self) {
+    pub(in crate::registers::haproxy) fn grow_old(&mut self) {
         self.settle();
         self.passing.values_mut().for_each(|(.., since)| *since = Duration::ZERO);
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::registers::haproxy::{Command, Server, ServerState};
 
 /// The next step of one container at one HAProxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// The read is too old to act upon.
     Reread,
@@ -45,7 +45,7 @@ pub enum Step {
 }
 
 /// Why no slot can be claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Full {
     /// All that I might have claimed are taken.
     Taken {
@@ -91,7 +91,7 @@ impl fmt::Display for Full {
 }
 
 /// A slot to be given back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     /// The slot, as read.
     pub slot: Server,

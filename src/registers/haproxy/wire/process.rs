@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// One process of HAProxy. A reload starts another, and this one ends with its last session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     /// Its number.
     pub pid: u32,

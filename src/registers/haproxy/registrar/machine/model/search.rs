@@ -235,9 +235,7 @@ impl World {
             return Err("an agent waits beside a slot that it could have");
         }
         // Nobody can tell a ghost on an address that only one slot shows; but then it is DOWN.
-        let known = |shows| {
-            shows == Shows::Unspecified || self.agents.iter().any(|agent| agent.knows(shows))
-        };
+        let known = |shows| shows == Shows::Unspecified || self.is_known(shows);
         let ghost = |slot: &Slot| {
             let empty = !matches!(slot.shows, Shows::Agent(_));
             let seen = known(slot.shows) || several(slot.shows);

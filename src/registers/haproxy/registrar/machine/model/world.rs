@@ -1,17 +1,17 @@
-//! One HAProxy, a few agents that plan as the real ones do, and all that can happen to them.
+//! One HAProxy, a few agents that are what ships, and all that can happen to them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Without;
-use crate::registers::Desired;
-use crate::registers::haproxy::slot::{Me, Memory, Step, Template, View, plan};
+use super::agent::{Agent, Sight};
+use crate::registers::haproxy::slot::{Step, Template, View};
 use crate::registers::haproxy::{AdminState, Checks, Command, Process, Server, ServerState};
 
 /// The one moment at which everything is read; what happened earlier is at zero.
-const NOW: Duration = Duration::from_secs(1000);
-const RECLAIM_AFTER: Duration = Duration::from_secs(30);
+pub(super) const NOW: Duration = Duration::from_secs(1000);
+pub(super) const RECLAIM_AFTER: Duration = Duration::from_secs(30);
 /// Where the agents' apps listen; the template has port 80.
 const PORT: u16 = 8080;
 
@@ -104,29 +104,7 @@ pub(super) enum Write {
 struct Line {
     agent: usize,
     writes: Vec<(usize, Write)>,
-    /// The slot that it puts into rotation.
-    readies: Option<usize>,
     begun: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Agent {
-    pub(super) alive: bool,
-    pub(super) wants: bool,
-    memory: Memory,
-    line: Option<Line>,
-    /// The slot whose line into rotation was the last and was answered.
-    answered: Option<usize>,
-}
-
-impl Agent {
-    pub(super) fn knows(&self, template: Shows) -> bool {
-        endpoint(template).is_some_and(|endpoint| self.memory.is_nobodys(endpoint))
-    }
-
-    fn has_held(&self, s: usize) -> bool {
-        self.answered == Some(s) || self.memory.held().is_some_and(|held| *held == name(s))
-    }
 }
 
 /// What differs from one exploration to the next.
@@ -159,6 +137,8 @@ pub(super) enum Kind {
     Tick,
     /// HAProxy applies an address later than an agent waits for that, or than RECLAIM_AFTER.
     Late,
+    /// A connection breaks in a line, and HAProxy drops the rest of that.
+    Cut,
     /// An app takes longer than HAProxy's first check.
     Slow,
 }
@@ -193,6 +173,8 @@ pub(super) enum Event {
     Start(usize),
     Stop(usize),
     Timeout(usize),
+    /// A line is cut before this command of it, or lost as a whole.
+    Cut(usize, usize),
     Save,
     Restart(Restored),
     Maintain(usize),
@@ -228,6 +210,10 @@ pub(super) enum Restored {
 pub(super) struct World {
     pub(super) slots: Vec<Slot>,
     pub(super) agents: Vec<Agent>,
+    /// What each agent has sent and has no answer to.
+    lines: Vec<Option<Line>>,
+    /// The slot that an agent has put into rotation and knows of, by the answer to its last line.
+    answered: Vec<Option<usize>>,
     queue: Vec<(usize, Shows, usize)>,
     strays: Vec<Line>,
     saved: Option<Vec<Slot>>,
@@ -241,13 +227,6 @@ pub(super) type Violation = &'static str;
 
 impl World {
     pub(super) fn new(setup: &Setup) -> Self {
-        let agent = Agent {
-            alive: true,
-            wants: true,
-            memory: Memory::default(),
-            line: None,
-            answered: None,
-        };
         let slot = |s: usize| match setup.begin {
             Begin::Untouched => UNTOUCHED,
             Begin::Unresolved => Slot { shows: Shows::Unresolved, ..UNTOUCHED },
@@ -264,7 +243,9 @@ impl World {
         };
         Self {
             slots: (0..setup.slots).map(slot).collect(),
-            agents: vec![agent; setup.agents],
+            agents: (0..setup.agents).map(|i| Agent::new(address(i))).collect(),
+            lines: vec![None; setup.agents],
+            answered: vec![None; setup.agents],
             queue: Vec::new(),
             strays: Vec::new(),
             saved: None,
@@ -276,15 +257,14 @@ impl World {
     /// All that happens if nothing goes wrong, but for [`Event::Rest`].
     pub(super) fn calm_events(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        for (i, agent) in self.agents.iter().enumerate().filter(|(_, agent)| agent.alive) {
+        for i in (0..self.agents.len()).filter(|i| self.agents[*i].alive) {
             // Nobody reads so soon after a release that it does not show.
-            let releasing = agent.line.is_none()
+            let releasing = self.lines[i].is_none()
                 && self.queue.iter().any(|(_, shows, by)| (*shows, *by) == (Shows::Unspecified, i));
             events.extend((!releasing).then_some(Event::Agent(i)));
             // SETTLING is longer than an address takes to be applied, and a line to be executed.
-            let begun = |agent: &Agent| agent.line.as_ref().is_some_and(|line| line.begun);
-            let rests = self.queue.is_empty() && !self.agents.iter().any(begun);
-            let settles = rests && self.waits(agent);
+            let rests = self.queue.is_empty() && !self.lines.iter().any(is_begun);
+            let settles = rests && self.waits(i);
             events.extend(settles.then_some(Event::Settle(i)));
         }
         events.extend((!self.queue.is_empty()).then_some(Event::Apply));
@@ -296,21 +276,33 @@ impl World {
 
     /// Whether a line of this agent is on its way; it would race with an operator.
     fn is_writing(&self, i: usize) -> bool {
-        self.agents[i].line.is_some() || self.strays.iter().any(|line| line.agent == i)
+        self.lines[i].is_some() || self.strays.iter().any(|line| line.agent == i)
     }
 
     /// Whether an agent waits for its claim to show, or for what it is unsure of.
-    fn waits(&self, agent: &Agent) -> bool {
-        let awaits = |(s, slot)| agent.memory.awaits(&server(s, slot), NOW);
-        let waits = agent.memory.is_in_doubt(NOW) || self.slots.iter().enumerate().any(awaits);
-        agent.line.is_none() && waits
+    fn waits(&self, i: usize) -> bool {
+        let memory = self.agents[i].remembers();
+        let awaits = |(s, slot)| memory.awaits(&server(s, slot), NOW);
+        let waits = memory.is_in_doubt(NOW) || self.slots.iter().enumerate().any(awaits);
+        self.lines[i].is_none() && waits
+    }
+
+    /// Whether somebody knows that a slot which shows this is empty.
+    pub(super) fn is_known(&self, shows: Shows) -> bool {
+        let known = |endpoint| self.agents.iter().any(|a| a.remembers().is_nobodys(endpoint));
+        endpoint(shows).is_some_and(known)
+    }
+
+    /// Whether an agent knows that it has this slot in rotation.
+    fn has_held(&self, i: usize, s: usize) -> bool {
+        let held = self.agents[i].remembers().held();
+        self.answered[i] == Some(s) || held.is_some_and(|held| *held == name(s))
     }
 
     /// Whether no line is half done; one that gives a slot back is not before its address shows.
     fn is_between_lines(&self) -> bool {
-        let begun = |agent: &Agent| agent.line.as_ref().is_some_and(|line| line.begun);
         let back = |(_, shows, _): &(usize, Shows, usize)| *shows == Shows::Unspecified;
-        !self.agents.iter().any(begun) && !self.queue.iter().any(back)
+        !self.lines.iter().any(is_begun) && !self.queue.iter().any(back)
     }
 
     /// All that else can happen.
@@ -322,12 +314,14 @@ impl World {
                 events.extend(setup.kinds.contains(&Kind::Crash).then_some(Event::Start(i)));
                 continue;
             }
-            let hasty = fault(Kind::Late) && self.waits(agent);
+            let hasty = fault(Kind::Late) && self.waits(i);
             events.extend(hasty.then_some(Event::Hasten(i)));
             events.extend(fault(Kind::Crash).then_some(Event::Crash(i)));
-            events.extend((fault(Kind::Stop) && agent.wants).then_some(Event::Stop(i)));
-            let waits = agent.line.is_some();
+            events.extend((fault(Kind::Stop) && agent.serves()).then_some(Event::Stop(i)));
+            let waits = self.lines[i].is_some();
             events.extend((fault(Kind::Timeout) && waits).then_some(Event::Timeout(i)));
+            let left = self.lines[i].as_ref().map_or(0, |line| line.writes.len());
+            events.extend((0..left).filter(|_| fault(Kind::Cut)).map(|at| Event::Cut(i, at)));
         }
         let rests = self.queue.is_empty() || setup.kinds.contains(&Kind::Late);
         events.extend((fault(Kind::Tick) && rests).then_some(Event::Tick));
@@ -345,7 +339,7 @@ impl World {
             let slow = fault(Kind::Slow) && slot.rising && !slot.slow;
             events.extend(slow.then_some(Event::Slow(s)));
             let held = slot.admin == Admin::Ready
-                && matches!(slot.shows, Shows::Agent(i) if self.agents[i].has_held(s) && !self.is_writing(i));
+                && matches!(slot.shows, Shows::Agent(i) if self.has_held(i, s) && !self.is_writing(i));
             if slot.operator && slot.shows != Shows::Prepared {
                 events.push(Event::Return(s));
             } else if fault(Kind::Operator)
@@ -368,43 +362,53 @@ impl World {
     fn happen(&mut self, event: Event, setup: &Setup) -> Result<(), Violation> {
         self.faults -= u8::from(event.is_fault());
         match event {
-            Event::Agent(i) if self.agents[i].line.is_none() => self.read(i, setup)?,
-            Event::Agent(i) => {
-                if let Some(mut line) = self.agents[i].line.take() {
-                    match self.go_on(&mut line, setup)? {
-                        true => self.answer(i, line.readies, setup),
-                        false => self.agents[i].line = Some(line),
-                    }
-                }
-            }
+            Event::Agent(i) => match self.lines[i].take() {
+                None => self.turn(i, setup)?,
+                Some(mut line) => match self.go_on(&mut line, setup)? {
+                    true => self.answer(i, setup),
+                    false => self.lines[i] = Some(line),
+                },
+            },
             Event::Apply => self.apply(),
             Event::Resolve => self.slots.iter_mut().for_each(|slot| {
                 if slot.shows == Shows::Unresolved {
                     slot.shows = Shows::Template;
                 }
             }),
-            Event::Settle(i) | Event::Hasten(i) => self.agents[i].memory.settle(),
+            Event::Settle(i) | Event::Hasten(i) => self.agents[i].memory().settle(),
             Event::Stray(k) => {
                 let mut line = self.strays.remove(k);
                 self.finish(&mut line, setup)?;
             }
             Event::Crash(i) => {
                 self.give_up(i, setup)?;
-                self.agents[i].alive = false;
-                self.agents[i].memory = Memory::default();
-                self.agents[i].answered = None;
+                self.agents[i].crash();
+                self.answered[i] = None;
                 // A new process cannot tell this from a claim of its own.
                 let weighed = |slot: &&mut Slot| slot.shows == Shows::Agent(i) && slot.marked;
                 self.slots.iter_mut().filter(weighed).for_each(|slot| slot.operator = false);
             }
             Event::Start(i) => {
-                self.agents[i].alive = true;
-                self.agents[i].wants = true;
+                self.agents[i].start();
                 let mine = |slot: &&mut Slot| slot.shows == Shows::Agent(i);
                 self.slots.iter_mut().filter(mine).for_each(|slot| slot.down = false);
             }
-            Event::Stop(i) => self.agents[i].wants = false,
-            Event::Timeout(i) => self.give_up(i, setup)?,
+            // Whatever it waits for is given up.
+            Event::Stop(i) => {
+                self.give_up(i, setup)?;
+                self.agents[i].stop();
+            }
+            Event::Timeout(i) => {
+                self.give_up(i, setup)?;
+                self.agents[i].fails();
+            }
+            Event::Cut(i, at) => {
+                if let Some(mut line) = self.lines[i].take() {
+                    line.writes.truncate(at);
+                    self.finish(&mut line, setup)?;
+                    self.agents[i].fails();
+                }
+            }
             Event::Save => self.saved = Some(self.slots.clone()),
             Event::Restart(restored) => self.restart(restored),
             Event::Maintain(s) => {
@@ -431,20 +435,24 @@ impl World {
     }
 
     /// An agent hears that its line was carried out.
-    fn answer(&mut self, i: usize, readies: Option<usize>, setup: &Setup) {
-        if let Some(s) = readies {
-            let agent = &mut self.agents[i];
-            agent.answered = readies;
-            if setup.without != Some(Without::Answer) {
-                agent.memory.did(&Step::MakeReady(server(s, &self.slots[s])));
-            }
+    fn answer(&mut self, i: usize, setup: &Setup) {
+        let sight = self.sight(i, setup);
+        let agent = &mut self.agents[i];
+        self.answered[i] = match agent.step() {
+            Some(Step::MakeReady(slot)) => Some(slot.id as usize - 1),
+            _ => None,
+        };
+        let before = agent.remembers().clone();
+        agent.succeeds(&sight);
+        if setup.without == Some(Without::Answer) {
+            *agent.memory() = before;
         }
     }
 
     /// A line goes on without its agent: at once as far as it has begun, for HAProxy does not rest in
     /// the middle of a line, else as a whole and at any time.
     fn give_up(&mut self, i: usize, setup: &Setup) -> Result<(), Violation> {
-        match self.agents[i].line.take() {
+        match self.lines[i].take() {
             Some(mut line) if line.begun => self.finish(&mut line, setup),
             // Late lines that interleave with others are more bad luck than there is in the world.
             line => {
@@ -483,14 +491,12 @@ impl World {
         }
         // Its owner goes on leaving to the operator what it has left to him, whatever it is now.
         for (s, slot) in self.slots.iter_mut().enumerate() {
-            let left = |agent: &Agent| agent.memory.has_left(&server(s, slot));
+            let left = |agent: &Agent| agent.remembers().has_left(&server(s, slot));
             slot.operator |= matches!(slot.shows, Shows::Agent(i) if left(&self.agents[i]));
         }
         self.queue.clear();
         self.strays.clear();
-        for agent in &mut self.agents {
-            agent.line.take_if(|line| line.begun);
-        }
+        self.lose(|line| line.begun);
     }
 
     fn tick(&mut self, setup: &Setup) {
@@ -503,10 +509,18 @@ impl World {
             slot.settled |= slot.admin == Admin::Ready && !slot.marked && alive;
             slot.checked |= slot.admin != Admin::Maint;
         }
-        for agent in &mut self.agents {
-            agent.memory.grow_old();
-            if setup.without != Some(Without::MaxAge) {
-                agent.line.take_if(|line| !line.begun);
+        self.agents.iter_mut().for_each(|agent| agent.memory().grow_old());
+        // What was read so long ago is not acted upon.
+        if setup.without != Some(Without::MaxAge) {
+            self.lose(|line| !line.begun);
+        }
+    }
+
+    /// Lines that nobody carries out.
+    fn lose(&mut self, lost: impl Fn(&Line) -> bool) {
+        for (line, agent) in self.lines.iter_mut().zip(&mut self.agents) {
+            if line.take_if(|line| lost(line)).is_some() {
+                agent.fails();
             }
         }
     }
@@ -519,31 +533,41 @@ impl World {
         slot.shows = shows;
     }
 
-    /// Reads, plans, and keeps the commands for later, when all may have changed.
-    fn read(&mut self, i: usize, setup: &Setup) -> Result<(), Violation> {
-        let me = SocketAddr::from(([10, 0, 0, i as u8 + 1], PORT));
-        if setup.without == Some(Without::Verify) && self.agents[i].memory.held().is_some() {
+    /// What agent `i` would be shown now.
+    fn sight(&self, i: usize, setup: &Setup) -> Sight {
+        let servers = (0..self.slots.len()).map(|s| self.server(s, i, setup)).collect();
+        let process = Process { pid: self.pid, uptime: NOW, node: None, stopping: false };
+        Sight { servers, process }
+    }
+
+    /// A turn; its commands are kept for later, when all may have changed.
+    fn turn(&mut self, i: usize, setup: &Setup) -> Result<(), Violation> {
+        if setup.without == Some(Without::Verify) && self.agents[i].remembers().held().is_some() {
             return Ok(());
         }
-        let servers: Vec<_> = (0..self.slots.len()).map(|s| self.server(s, i, setup)).collect();
+        let sight = self.sight(i, setup);
         let agent = &mut self.agents[i];
-        let process = Process { pid: self.pid, uptime: NOW, node: None, stopping: false };
-        let view = View { servers: &servers, process: Some(&process), read_at: NOW };
-        let template = TEMPLATE.with(Template::clone);
-        agent.memory.observe(&view, &template, me);
-        if let Some(Without::OwnClock | Without::ReclaimAfter) = setup.without {
-            agent.memory.trust_haproxy();
+        if let Some(Without::OwnClock | Without::ReclaimAfter | Without::Anew) = setup.without {
+            let view =
+                View { servers: &sight.servers, process: Some(&sight.process), read_at: NOW };
+            agent.memory().observe(&view, &TEMPLATE.with(Template::clone), address(i));
+            if setup.without != Some(Without::Anew) {
+                agent.memory().trust_haproxy();
+            }
         }
-        let desired = if agent.wants { Desired::Serving } else { Desired::Absent };
-        let planner = Me {
-            endpoint: me,
-            template: &template,
-            limit: None,
-            reclaim_after: RECLAIM_AFTER,
-            memory: &agent.memory,
-        };
-        let step = plan(&planner, desired, &view, NOW);
-        let step = super::spoil(setup.without, step, me);
+        let before = agent.remembers().clone();
+        agent.turn(&sight);
+        if let (Some(Without::Anew), Some(Step::Release(_))) = (setup.without, agent.step()) {
+            *agent.memory() = before;
+        }
+        if !agent.alive {
+            self.answered[i] = None;
+        }
+        let Some(step) = agent.step().cloned() else { return Ok(()) };
+        if setup.without == Some(Without::Settling) {
+            agent.memory().settle();
+        }
+        let step = super::spoil(setup.without, step, address(i));
         let commands = super::spoil_commands(setup.without, &step);
         let writes: Vec<_> = commands.iter().map(write).collect();
         for (s, write) in &writes {
@@ -557,23 +581,12 @@ impl World {
                 return Err("a second slot is claimed while the first is on its way");
             }
         }
-        if step == Step::Nothing && desired == Desired::Absent {
-            self.agents[i].alive = false;
-            self.agents[i].memory = Memory::default();
-            self.agents[i].answered = None;
-        } else {
-            let agent = &mut self.agents[i];
-            agent.memory.will(&step, NOW);
-            if setup.without == Some(Without::Settling) {
-                agent.memory.settle();
+        match writes.is_empty() {
+            true => self.agents[i].succeeds(&sight),
+            false => {
+                self.answered[i] = None;
+                self.lines[i] = Some(Line { agent: i, writes, begun: false });
             }
-            agent.answered.take_if(|_| !writes.is_empty());
-            let into =
-                |(s, write): &(usize, Write)| (*write == Write::Admin(Admin::Ready)).then_some(*s);
-            let readies =
-                writes.iter().find_map(into).filter(|_| matches!(step, Step::MakeReady(_)));
-            let line = Line { agent: i, writes, readies, begun: false };
-            agent.line = (!line.writes.is_empty()).then_some(line);
         }
         Ok(())
     }
@@ -589,7 +602,7 @@ impl World {
         let spare = slot.admin == Admin::Maint && self.slots.iter().enumerate().any(other);
         let leaves = self.queue.iter().any(|(at, to, _)| *at == s && *to == Shows::Unspecified);
         match slot.shows {
-            Shows::Agent(j) if j == i && self.agents[i].wants && slot.operator && !spare => {
+            Shows::Agent(j) if j == i && self.agents[i].serves() && slot.operator && !spare => {
                 Err("the owner fights the operator")
             }
             Shows::Agent(j) if j != i && slot.operator => Err("an operator's slot is touched"),
@@ -653,6 +666,15 @@ impl World {
     }
 }
 
+fn is_begun(line: &Option<Line>) -> bool {
+    line.as_ref().is_some_and(|line| line.begun)
+}
+
+/// Where agent `i` is.
+fn address(i: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, i as u8 + 1], PORT))
+}
+
 fn endpoint(shows: Shows) -> Option<SocketAddr> {
     let (ip, port) = match shows {
         Shows::Template => ([192, 168, 1, 1], 80),
@@ -660,7 +682,7 @@ fn endpoint(shows: Shows) -> Option<SocketAddr> {
         Shows::Unresolved => return None,
         Shows::Prepared => ([10, 9, 9, 9], PORT),
         Shows::Unspecified => ([0, 0, 0, 0], 80),
-        Shows::Agent(i) => ([10, 0, 0, i as u8 + 1], PORT),
+        Shows::Agent(i) => return Some(address(i)),
     };
     Some(SocketAddr::from((ip, port)))
 }
