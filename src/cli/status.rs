@@ -13,7 +13,7 @@ use crate::net::target::Target;
 use crate::registers::Identity;
 use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
-use crate::registers::haproxy::registrar;
+use crate::registers::haproxy::registrar::{self, Whoami};
 use crate::registers::haproxy::{Client, Endpoint, Overview, Process, Server};
 use crate::registers::traefik::{self, KeyStatus};
 use crate::task;
@@ -235,11 +235,9 @@ async fn fill(status: &mut SlotStatus, client: &Client, settings: &Settings) -> 
     if let Some(process) = peers.process {
         status.seen = Some((process, servers.clone()));
     }
-    let (template, endpoint) = registrar::who_am_i(&servers, peers.local, settings)?;
-    status.backend = Some(Arc::clone(template.backend()));
+    let Whoami { backend, endpoint, mine } = registrar::who_am_i(&servers, peers.local, settings)?;
+    status.backend = Some(backend);
     status.address = Some(endpoint);
-    let mine = |server: &&Server| template.contains(server) && server.endpoint() == Some(endpoint);
-    let mine: Vec<_> = servers.iter().filter(mine).collect();
     let slot = match mine.iter().find(|slot| !slot.admin.in_maint()) {
         Some(slot) => slot,
         // Several in maintenance are untouched: the template gives them the address that is mine too.

@@ -8,7 +8,7 @@ use super::env::Env;
 use super::value;
 use super::variables::{self as vars, Group};
 use crate::net::target::Target;
-use crate::registers::haproxy::{Settings, Tls, TlsFiles};
+use crate::registers::haproxy::{ServerOptions, Settings, Slots, Tls, TlsFiles};
 
 /// What HAProxy's registrars are told too, though it is not about HAProxy.
 pub(super) struct Shared {
@@ -34,14 +34,19 @@ pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
             &[
                 vars::HAPROXY_BACKEND,
                 vars::HAPROXY_NODE_PREFIX,
+                vars::HAPROXY_SLOTS,
                 vars::HAPROXY_TLS_CA,
                 vars::NODE_COUNT,
             ],
             "no slot is claimed",
         );
     }
+    let backend = env.parsed(&vars::HAPROXY_BACKEND, value::PROXY_NAME, value::proxy_name);
+    let named = backend.clone().or(shared.service_name.clone());
     let settings = Settings {
-        backend: env.parsed(&vars::HAPROXY_BACKEND, value::PROXY_NAME, value::proxy_name),
+        backend,
+        slots: slots(env, named.as_deref()),
+        backends: named.into_iter().collect(),
         service_name: shared.service_name,
         prefix: env
             .parsed(&vars::HAPROXY_NODE_PREFIX, value::PROXY_NAME, value::proxy_name)
@@ -56,6 +61,34 @@ pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
         servers,
     };
     (!settings.servers.is_empty()).then_some(settings)
+}
+
+/// Where servers come from. Without a template somebody else must say in which backend and on which port.
+fn slots(env: &mut Env, backend: Option<&str>) -> Slots {
+    let parse = |text: &str| match text {
+        "template" => Some(false),
+        "dynamic" => Some(true),
+        _ => None,
+    };
+    let dynamic = env.value(&vars::HAPROXY_SLOTS, "template or dynamic", parse, false);
+    let options = env.parsed(
+        &vars::HAPROXY_SERVER_OPTIONS,
+        "what follows the address on a server line: words without quotes, ';', '<', '#' and '\\'",
+        ServerOptions::parse,
+    );
+    let (true, Some(options)) = (dynamic, options) else { return Slots::Template };
+    for (variable, is_told, what) in [
+        (&vars::HAPROXY_BACKEND, backend.is_some(), "the backend that servers are added to"),
+        (&vars::APP_PORT, env.is_set(&vars::APP_PORT), "the app's port, which no template tells"),
+    ] {
+        if !is_told {
+            env.problem(variable, &format!("is not set, expected {what} (HAPROXY_SLOTS=dynamic)"));
+        }
+    }
+    if env.is_set(&vars::NODE_COUNT) {
+        env.warn_without("HAPROXY_SLOTS=template", &[vars::NODE_COUNT], "nothing is counted");
+    }
+    Slots::Dynamic(backend.unwrap_or_default().to_owned(), options)
 }
 
 /// Unix sockets go without TLS: their permissions say who may open them.

@@ -143,6 +143,10 @@ variables! {
             "backend that has the template";
         haproxy_node_prefix HAPROXY_NODE_PREFIX Value("node"),
             "prefix of the template's server names";
+        haproxy_slots HAPROXY_SLOTS Value("template"),
+            "template: a slot of a server-template is claimed; dynamic: a server is added to the backend, and deleted again";
+        haproxy_server_options HAPROXY_SERVER_OPTIONS Value("check inter 5s"),
+            "dynamic: what follows the address on the line of the server that is added";
         reclaim_after RECLAIM_AFTER Value("30s"),
             "a slot that was seen DOWN for this long may be taken over";
     }

@@ -1,7 +1,9 @@
 //! Registration in HAProxy: a slot of a `server-template`, claimed, held and given back over the stats
-//! socket. Reading order: [`wire`], [`client`], [`slot`], [`registrar`], [`fleet`].
+//! socket, or a server of one's own, added and deleted. Reading order: [`wire`], [`client`], [`slot`] and
+//! [`dynamic`], [`registrar`], [`fleet`].
 
 pub mod client;
+pub mod dynamic;
 pub mod fleet;
 pub mod pem;
 pub mod registrar;
@@ -16,7 +18,7 @@ pub mod wire;
 
 pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers, Swept};
 pub use pem::TlsFiles;
-pub use settings::Settings;
+pub use settings::{ServerOptions, Settings, Slots};
 pub use tls::Tls;
 pub use wire::TableError;
 pub use wire::command::{Command, ServerState};

@@ -93,7 +93,7 @@ pub enum ClientError {
         tls: bool,
     },
     /// HAProxy refused a command.
-    #[error("'{command}' was refused: {reply}{}", hint(.reply))]
+    #[error("'{command}' was refused: {reply}{}", hint(.command, .reply))]
     Refused {
         /// The command without its arguments.
         command: &'static str,
@@ -116,6 +116,8 @@ fn closed(tls: bool) -> &'static str {
 fn door(error: &TableError) -> &'static str {
     if error.problem.contains("Unknown command") {
         " (is this the master CLI, 'haproxy -S'? the workers' 'stats socket' line is needed)"
+    } else if error.problem.contains("Can't find backend") {
+        " (HAPROXY_BACKEND says which backend servers are added to)"
     } else if error.problem.to_ascii_lowercase().contains("permission denied") {
         " (the stats socket line needs 'level admin')"
     } else {
@@ -123,12 +125,26 @@ fn door(error: &TableError) -> &'static str {
     }
 }
 
-fn hint(reply: &str) -> &'static str {
-    if reply.to_ascii_lowercase().contains("permission denied") {
-        " (the stats socket line needs 'level admin')"
-    } else {
-        ""
-    }
+/// What may help; `add server` is refused for reasons of its own.
+fn hint(command: &str, reply: &str) -> &'static str {
+    const HINTS: [(&str, &str); 6] = [
+        ("permission denied", " (the stats socket line needs 'level admin')"),
+        (
+            "dynamic load balancing",
+            " (HAPROXY_SLOTS=dynamic: let the backend 'balance roundrobin' or leastconn, or add 'hash-type \
+             consistent' to a hash; else it needs a server-template)",
+        ),
+        ("no such backend", " (HAPROXY_BACKEND says which backend servers are added to)"),
+        ("unknown command", TOO_OLD),
+        ("experimental mode", TOO_OLD),
+        ("", " (is it about HAPROXY_SERVER_OPTIONS?)"),
+    ];
+    const TOO_OLD: &str =
+        " (HAPROXY_SLOTS=dynamic needs HAProxy 2.6 or later; before, it needs a server-template)";
+    let reply = reply.to_ascii_lowercase();
+    let adds = command == "add server";
+    let mut hints = HINTS.iter().take(if adds { HINTS.len() } else { 1 });
+    hints.find(|(words, _)| reply.contains(words)).map_or("", |(_, hint)| hint)
 }
 
 /// What one exchange brought.
@@ -238,6 +254,28 @@ impl Client {
         }
         let process = replies.last().and_then(|reply| Process::parse(reply));
         Ok(Peers { process, local })
+    }
+
+    /// Sends commands that add or delete servers, and says which was refused first. Where some delete,
+    /// their answers alone count: a server that is gone already needs nothing else. Goes on when it is dropped,
+    /// as [`change`](Self::change) does.
+    pub async fn act(
+        &self,
+        commands: &[Command<'_>],
+    ) -> Result<(Peers, Option<ClientError>), ClientError> {
+        let deletes = |command: &Command<'_>| matches!(command, Command::DelServer(..));
+        let deleting = commands.iter().any(deletes);
+        // In a line that adds a server it would only cost HAProxy time.
+        let info: &[_] = if deleting { &[Command::ShowInfo] } else { &[] };
+        let Exchange { replies, local } = self.whole_exchange(&[commands, info].concat()).await?;
+        let process = replies.last().filter(|_| deleting).and_then(|reply| Process::parse(reply));
+        let mut judged = commands.iter().zip(&replies).filter(|(one, _)| !deleting || deletes(one));
+        let refused = judged.find(|(command, reply)| !command.accepts(reply));
+        let refused = refused.map(|(command, reply)| ClientError::Refused {
+            command: command.verb(),
+            reply: excerpt(reply),
+        });
+        Ok((Peers { process, local }, refused))
     }
 
     /// Whether it answers at all.

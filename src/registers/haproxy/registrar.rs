@@ -5,14 +5,14 @@
 //! registrar never touches the app, and dropping it at any await is safe, because the next turn
 //! starts from what HAProxy shows.
 
-mod address;
-mod ask;
-mod discovery;
+pub(super) mod address;
+pub(super) mod ask;
+pub(super) mod discovery;
 mod holdings;
 mod machine;
-mod notice;
-mod processes;
-mod traffic;
+pub(super) mod notice;
+pub(super) mod processes;
+pub(super) mod traffic;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,13 +21,14 @@ use tokio::time::sleep;
 
 use crate::net::random;
 use crate::registers::haproxy::client::line;
-use crate::registers::haproxy::{Client, ClientError, Overview, Settings};
+use crate::registers::haproxy::{Client, ClientError, Overview, Settings, Slots, dynamic};
 use crate::registers::{Channels, Standing};
 use ask::{Ask, Heard, Moment};
+use holdings::Holding;
 use machine::Machine;
 use notice::News;
 
-pub use discovery::{Unfit, who_am_i};
+pub use discovery::{Unfit, Whoami, who_am_i};
 pub use holdings::Holdings;
 
 /// Why a turn got nowhere.
@@ -47,7 +48,7 @@ pub async fn run(
     holdings: Holdings,
 ) {
     let place = holdings.place(&channels.register);
-    let mut machine = Machine::new(settings);
+    let mut machine = Mind::new(settings);
     let mut told = Told { channels: channels.clone(), addr: None, port: None, slot: None };
     let mut heard = Heard::Woken;
     // The life cycle must know of this register before it can hold anything.
@@ -72,6 +73,59 @@ pub async fn run(
             },
             heard = answer(&client, machine.ask()) => heard,
         };
+    }
+}
+
+/// What decides here.
+enum Mind {
+    Template(Box<Machine>),
+    Dynamic(Box<dynamic::machine::Machine>),
+}
+
+impl Mind {
+    fn new(settings: Arc<Settings>) -> Self {
+        match settings.slots.clone() {
+            Slots::Template => Self::Template(Box::new(Machine::new(settings))),
+            Slots::Dynamic(backend, options) => {
+                Self::Dynamic(Box::new(dynamic::machine::Machine::new(settings, &backend, options)))
+            }
+        }
+    }
+
+    /// What the registrars before this one hold. A server's name is the same at each address of one HAProxy,
+    /// so there it is no matter.
+    fn beside(&mut self, others: Vec<Holding>) {
+        if let Self::Template(machine) = self {
+            machine.beside(others);
+        }
+    }
+
+    fn holding(&self) -> Option<&Holding> {
+        match self {
+            Self::Template(machine) => machine.holding(),
+            Self::Dynamic(_) => None,
+        }
+    }
+
+    fn next(&mut self, heard: Heard, at: Moment) -> Option<Standing> {
+        match self {
+            Self::Template(machine) => machine.next(heard, at),
+            Self::Dynamic(machine) => machine.next(heard, at),
+        }
+    }
+
+    fn ask(&self) -> &Ask {
+        match self {
+            Self::Template(machine) => machine.ask(),
+            Self::Dynamic(machine) => machine.ask(),
+        }
+    }
+
+    fn news(&mut self) -> Vec<News> {
+        match self {
+            Self::Template(machine) => machine.news(),
+            Self::Dynamic(machine) => machine.news(),
+        }
     }
 }
 
@@ -105,6 +159,11 @@ async fn answer(client: &Client, ask: &Ask) -> Heard {
                 (!commands.is_empty()).then(|| line(&commands))
             };
             client.sweep(choose).await.map(Heard::Swept)
+        }
+        Ask::Act(step) => {
+            tracing::trace!(endpoint = %client.endpoint(), ?step);
+            let acted = client.act(&step.commands()).await;
+            acted.map(|(peers, refused)| Heard::Acted { peers, refused })
         }
     };
     heard.unwrap_or_else(Heard::Failed)

@@ -20,5 +20,10 @@ pub struct TableError {
 /// The first line of an answer, short enough for a log line.
 pub(crate) fn excerpt(answer: &str) -> String {
     let line = answer.trim().lines().next().unwrap_or_default();
-    line.chars().take(80).flat_map(char::escape_debug).collect()
+    let mut excerpt = String::new();
+    for c in line.chars().take(80) {
+        // Quotes steer no terminal.
+        if "'\"".contains(c) { excerpt.push(c) } else { excerpt.extend(c.escape_debug()) }
+    }
+    excerpt
 }

@@ -12,7 +12,7 @@ const MAX_FORMER: usize = 8;
 
 /// The endpoint that is advertised, and those that may still be in a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Addresses {
+pub(in crate::registers::haproxy) struct Addresses {
     endpoint: Option<SocketAddr>,
     /// The slot that was last written to or seen as this container's own.
     slot: Option<Slot>,
@@ -37,21 +37,26 @@ impl Former {
 }
 
 impl Addresses {
+    /// What is advertised, once it is known.
+    pub(in crate::registers::haproxy) fn advertised(&self) -> Option<SocketAddr> {
+        self.endpoint
+    }
+
     /// Whether our own end of a connection is not at the address that is advertised.
-    pub(super) fn differ(&self, local: Option<IpAddr>) -> bool {
+    pub(in crate::registers::haproxy) fn differ(&self, local: Option<IpAddr>) -> bool {
         let advertised = self.endpoint.map(|endpoint| endpoint.ip());
         local.is_some_and(|local| advertised.is_some_and(|advertised| advertised != local))
     }
 
     /// Whether the routing table says something new; what it says need not be what a connection has.
-    pub(super) fn reroute(&mut self, route: Option<IpAddr>) -> bool {
+    pub(in crate::registers::haproxy) fn reroute(&mut self, route: Option<IpAddr>) -> bool {
         let before = self.route.or(self.endpoint.map(|endpoint| endpoint.ip()));
         self.route = route.or(before);
         before.is_some() && before != self.route
     }
 
     /// From now on this is advertised.
-    pub(super) fn are(&mut self, endpoint: SocketAddr, now: Duration) {
+    pub(in crate::registers::haproxy) fn are(&mut self, endpoint: SocketAddr, now: Duration) {
         let Some(before) = self.endpoint.replace(endpoint).filter(|before| *before != endpoint)
         else {
             return;
@@ -64,13 +69,17 @@ impl Addresses {
     }
 
     /// This slot shows what is advertised, or soon will.
-    pub(super) fn in_slot(&mut self, slot: &Server) {
-        self.slot = Some(slot.into());
+    pub(in crate::registers::haproxy) fn in_slot(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// The slots that still show a former endpoint. One that is not seen any more is forgotten; since
     /// HAProxy 3.0 an address may show a moment after it was written.
-    pub(super) fn left<'a>(&mut self, servers: &'a [Server], read_at: Duration) -> Vec<&'a Server> {
+    pub(in crate::registers::haproxy) fn left<'a>(
+        &mut self,
+        servers: &'a [Server],
+        read_at: Duration,
+    ) -> Vec<&'a Server> {
         self.former.retain(|former| {
             read_at.saturating_sub(former.since) < SETTLING
                 || servers.iter().any(|server| former.is_in(server))
@@ -80,13 +89,13 @@ impl Addresses {
     }
 
     /// What a slot may show that is this container's.
-    pub(super) fn all(&self) -> Vec<SocketAddr> {
+    pub(in crate::registers::haproxy) fn all(&self) -> Vec<SocketAddr> {
         let former = self.former.iter().map(|former| former.endpoint);
         self.endpoint.into_iter().chain(former).collect()
     }
 
     /// Whether a slot may still show a former endpoint.
-    pub(super) fn may_be_left(&self) -> bool {
+    pub(in crate::registers::haproxy) fn may_be_left(&self) -> bool {
         !self.former.is_empty()
     }
 }

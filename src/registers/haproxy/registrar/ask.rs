@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::registers::Desired;
+use crate::registers::haproxy::dynamic;
 use crate::registers::haproxy::slot::{Release, Step};
 use crate::registers::haproxy::{ClientError, Overview, Peers, Server, ServerStat, Swept};
 
 /// What the machine waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(in crate::registers::haproxy) enum Ask {
     /// Time, or another wish.
     Rest(Duration),
     /// Our own address as the routing table has it, which costs HAProxy nothing.
@@ -41,19 +42,21 @@ pub(super) enum Ask {
     Change(Step),
     /// What shows our addresses to be given back, by whichever process answers.
     Sweep(Sweep),
+    /// The commands of this step to be carried out, where servers are added and deleted.
+    Act(dynamic::step::Step),
 }
 
 /// What is to be given back, whatever else is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sweep {
-    pub(super) backend: Option<Arc<str>>,
-    pub(super) prefix: String,
-    pub(super) endpoints: Vec<SocketAddr>,
+pub(in crate::registers::haproxy) struct Sweep {
+    pub(in crate::registers::haproxy) backend: Option<Arc<str>>,
+    pub(in crate::registers::haproxy) prefix: String,
+    pub(in crate::registers::haproxy) endpoints: Vec<SocketAddr>,
 }
 
 impl Sweep {
     /// The step that gives it back.
-    pub(super) fn choose(&self, servers: &[Server]) -> Step {
+    pub(in crate::registers::haproxy) fn choose(&self, servers: &[Server]) -> Step {
         let is_slot = |server: &Server| {
             server.slot_number(&self.prefix).is_some()
                 && (self.backend.as_ref() == Some(&server.backend)
@@ -73,7 +76,7 @@ impl Sweep {
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(in crate::registers::haproxy) enum Heard {
     /// The time is over, or the wish is another.
     Woken,
     /// The address, if there is a route.
@@ -93,15 +96,22 @@ pub(super) enum Heard {
     Done(Peers),
     /// What was found and given back.
     Swept(Swept),
+    /// What became of a step, where servers are added and deleted.
+    Acted {
+        /// Who answered, if that was asked.
+        peers: Peers,
+        /// The first command that was refused.
+        refused: Option<ClientError>,
+    },
     /// Nothing.
     Failed(ClientError),
 }
 
 impl Heard {
     /// Who answered, where that is known.
-    pub(super) fn peers(&self) -> Option<&Peers> {
+    pub(in crate::registers::haproxy) fn peers(&self) -> Option<&Peers> {
         match self {
-            Self::Alive(peers) | Self::Done(peers) => Some(peers),
+            Self::Alive(peers) | Self::Done(peers) | Self::Acted { peers, .. } => Some(peers),
             Self::Table(overview) => Some(&overview.peers),
             Self::Swept(swept) => Some(&swept.peers),
             Self::Woken | Self::Route(_) | Self::Line { .. } | Self::Failed(_) => None,
@@ -111,11 +121,11 @@ impl Heard {
 
 /// The circumstances in which something is heard.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
+pub(in crate::registers::haproxy) struct Moment {
     /// What is wished.
-    pub(super) desired: Desired,
+    pub(in crate::registers::haproxy) desired: Desired,
     /// When, on the observer's own clock.
-    pub(super) now: Duration,
+    pub(in crate::registers::haproxy) now: Duration,
     /// A random number from 0 to 1.
-    pub(super) luck: f64,
+    pub(in crate::registers::haproxy) luck: f64,
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
+use crate::registers::haproxy::dynamic::{self, step::Place};
 use crate::registers::haproxy::slot::{self, Template};
-use crate::registers::haproxy::{Endpoint, Server, Settings};
+use crate::registers::haproxy::{Endpoint, Server, Settings, Slots};
 
 /// Templates that a message names at most.
 const NAMED: usize = 5;
@@ -64,14 +65,17 @@ pub enum Unfit {
 
 fn listed(found: &[Arc<str>]) -> String {
     match found {
-        [] => "there is no server-template".to_owned(),
+        [] => "there is no server-template (HAPROXY_SLOTS=dynamic does without)".to_owned(),
         found => format!("backends with slots: {}", found.join(", ")),
     }
 }
 
 /// The template to claim in: in the backend that is configured, else in the service's, else the only
 /// one.
-pub(super) fn find_template(servers: &[Server], settings: &Settings) -> Result<Template, Unfit> {
+pub(in crate::registers::haproxy) fn find_template(
+    servers: &[Server],
+    settings: &Settings,
+) -> Result<Template, Unfit> {
     let prefix = &settings.prefix;
     let of = |backend: &Arc<str>| Template::of(servers, backend, prefix);
     let named = |name: &str| backends(servers, prefix, false).into_iter().find(|b| **b == *name);
@@ -145,21 +149,53 @@ fn what_looks_like_slots(servers: &[Server], prefix: &str) -> Vec<Arc<str>> {
     found
 }
 
-/// This container's backend, and the endpoint that it advertises, at the HAProxy that showed
-/// `servers` on a connection whose near end is `local`, or over a Unix socket.
-pub fn who_am_i(
-    servers: &[Server],
+/// This container at one HAProxy.
+#[derive(Debug)]
+pub struct Whoami<'a> {
+    /// Its backend.
+    pub backend: Arc<str>,
+    /// The endpoint that it advertises.
+    pub endpoint: SocketAddr,
+    /// The slots that show that, or the server that it has added.
+    pub mine: Vec<&'a Server>,
+}
+
+/// Who this container is at the HAProxy that showed `servers` on a connection whose near end is `local`, or
+/// over a Unix socket.
+pub fn who_am_i<'a>(
+    servers: &'a [Server],
     local: Option<IpAddr>,
     settings: &Settings,
-) -> Result<(Template, SocketAddr), Unfit> {
-    let template = find_template(servers, settings)?;
-    let endpoint = endpoint(servers, &template, local.or_else(outward), settings)?;
-    Ok((template, endpoint))
+) -> Result<Whoami<'a>, Unfit> {
+    let local = local.or_else(outward);
+    let Slots::Dynamic(backend, _) = &settings.slots else {
+        let template = find_template(servers, settings)?;
+        let endpoint = endpoint(servers, &template, local, settings)?;
+        let mut mine = template.slots(servers);
+        mine.retain(|slot| slot.endpoint() == Some(endpoint));
+        return Ok(Whoami { backend: Arc::clone(template.backend()), endpoint, mine });
+    };
+    let place = added(backend, local, settings)?;
+    let is_mine = |server: &&Server| place.is(server) && server.endpoint() == Some(place.endpoint);
+    let mine = servers.iter().filter(is_mine).collect();
+    Ok(Whoami { backend: Arc::clone(&place.slot.backend), endpoint: place.endpoint, mine })
+}
+
+/// Where the server of this container is that it adds to a backend by itself.
+pub(in crate::registers::haproxy) fn added(
+    backend: &str,
+    local: Option<IpAddr>,
+    settings: &Settings,
+) -> Result<Place, Unfit> {
+    let addr = settings.app_addr.or(local).ok_or(Unfit::NoAddress)?;
+    let port = settings.app_port.ok_or_else(|| Unfit::NoPort(backend.into()))?;
+    let endpoint = SocketAddr::new(addr, port);
+    Ok(Place::new(backend, &dynamic::server_name(&settings.prefix, endpoint), endpoint))
 }
 
 /// The endpoint to advertise for a slot of the template; `local` is the address by which we are
 /// reached when none is configured.
-pub(super) fn endpoint(
+pub(in crate::registers::haproxy) fn endpoint(
     servers: &[Server],
     template: &Template,
     local: Option<IpAddr>,
@@ -177,7 +213,7 @@ pub(super) fn endpoint(
 
 /// The address that a connection to this stats socket would have at our end, or to the world where
 /// that is in the file system.
-pub(super) fn route(to: &Endpoint) -> Option<IpAddr> {
+pub(in crate::registers::haproxy) fn route(to: &Endpoint) -> Option<IpAddr> {
     match to {
         Endpoint::Tcp(addr) => near_end(*addr),
         Endpoint::Unix(_) => outward(),
@@ -186,7 +222,7 @@ pub(super) fn route(to: &Endpoint) -> Option<IpAddr> {
 
 /// The address that our packets to the world would carry; the addresses there are for documentation
 /// (RFC 5737, RFC 3849).
-pub(super) fn outward() -> Option<IpAddr> {
+pub(in crate::registers::haproxy) fn outward() -> Option<IpAddr> {
     let v4 = IpAddr::from([192, 0, 2, 1]);
     let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
     [v4, v6].into_iter().find_map(|out| near_end(SocketAddr::new(out, 9)))

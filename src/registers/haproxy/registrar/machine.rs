@@ -333,7 +333,7 @@ impl Machine {
             self.phase = Phase::Claiming { insisted: 0 };
         }
         self.backend = None;
-        self.notices.trouble(problem);
+        self.notices.trouble(problem.to_string());
         if let Problem::Unfit(_) = problem {
             // It answers, and has no place for this container.
             let pause = self.patience(at);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Problem;
 use crate::registers::haproxy::slot::{Full, Release};
 use crate::registers::haproxy::{Server, ServerStat};
 
@@ -19,7 +18,7 @@ const DOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// Something to be made known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(in crate::registers::haproxy) enum News {
     /// The address and port that this container advertises.
     Known(SocketAddr),
     /// They were these and are those.
@@ -54,22 +53,26 @@ pub(super) enum News {
     Released(Slot),
     /// So many are.
     ReleasedAll(usize),
+    /// So many servers of others are deleted.
+    Buried(usize),
     /// No slot can be had.
     Full(Full),
 }
 
 /// Why HAProxy holds a slot out of rotation that nobody took out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bar {
+pub(in crate::registers::haproxy) enum Bar {
     Tracked,
     Unresolved,
 }
 
-/// A slot by its names.
+/// A slot, or another server, by its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub(super) backend: Arc<str>,
-    pub(super) name: Arc<str>,
+pub struct Slot {
+    /// Its backend's name.
+    pub backend: Arc<str>,
+    /// Its own.
+    pub name: Arc<str>,
 }
 
 impl From<&Server> for Slot {
@@ -80,7 +83,7 @@ impl From<&Server> for Slot {
 
 impl News {
     /// Writes the line that tells it, if there is one.
-    pub(super) fn log(&self, register: &str) {
+    pub(in crate::registers::haproxy) fn log(&self, register: &str) {
         match self {
             Self::Known(_) => {}
             Self::Moved(from, to) => {
@@ -131,6 +134,9 @@ impl News {
             Self::ReleasedAll(slots) => {
                 info!(register, slots, "released slots that nobody is behind");
             }
+            Self::Buried(servers) => {
+                info!(register, servers, "deleted servers of containers that are gone");
+            }
             Self::Full(why @ Full::Taken { slots }) => warn!(register, slots, "{why}"),
             Self::Full(why) => warning(register, &why.to_string()),
         }
@@ -159,7 +165,7 @@ impl Slot {
 
 /// What was last said about one HAProxy, and what is to be said next.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Notices {
+pub(in crate::registers::haproxy) struct Notices {
     troubles: Vec<String>,
     /// What was last said of the slots.
     said: Option<News>,
@@ -177,11 +183,11 @@ struct Down {
 
 impl Notices {
     /// What is to be said.
-    pub(super) fn take(&mut self) -> Vec<News> {
+    pub(in crate::registers::haproxy) fn take(&mut self) -> Vec<News> {
         mem::take(&mut self.next)
     }
 
-    pub(super) fn known(&mut self, endpoint: SocketAddr) {
+    pub(in crate::registers::haproxy) fn known(&mut self, endpoint: SocketAddr) {
         match self.endpoint.replace(endpoint) {
             None => self.next.push(News::Known(endpoint)),
             Some(before) if before != endpoint => {
@@ -192,8 +198,7 @@ impl Notices {
         }
     }
 
-    pub(super) fn trouble(&mut self, problem: &Problem) {
-        let error = problem.to_string();
+    pub(in crate::registers::haproxy) fn trouble(&mut self, error: String) {
         if self.troubles.len() < MAX_TROUBLES && !self.troubles.contains(&error) {
             self.next.push(News::Trouble(error.clone()));
             self.troubles.push(error);
@@ -201,31 +206,40 @@ impl Notices {
         self.said = None;
     }
 
-    pub(super) fn reachable(&mut self) {
+    pub(in crate::registers::haproxy) fn reachable(&mut self) {
         if !self.troubles.is_empty() {
             self.troubles.clear();
             self.next.push(News::Reachable);
         }
     }
 
-    pub(super) fn divided(&mut self) {
+    pub(in crate::registers::haproxy) fn divided(&mut self) {
         self.next.push(News::Divided);
         self.said = None;
     }
 
-    pub(super) fn united(&mut self) {
+    pub(in crate::registers::haproxy) fn united(&mut self) {
         self.next.push(News::United);
     }
 
-    pub(super) fn claimed(&mut self, slot: &Server) {
+    pub(in crate::registers::haproxy) fn claimed(&mut self, slot: &Server) {
         // What is barred will be seen to stay out.
         if !slot.admin.is_barred() {
-            self.say(News::Claimed(slot.into()));
+            self.joined(slot.into());
         }
     }
 
+    pub(in crate::registers::haproxy) fn joined(&mut self, slot: Slot) {
+        self.say(News::Claimed(slot));
+    }
+
     /// What HAProxy's health checks say of the slot that is held.
-    pub(super) fn checked(&mut self, slot: &Server, line: &ServerStat, now: Duration) {
+    pub(in crate::registers::haproxy) fn checked(
+        &mut self,
+        slot: &Server,
+        line: &ServerStat,
+        now: Duration,
+    ) {
         if !line.is_down() {
             if self.down.take().is_some_and(|down| down.said) {
                 self.next.push(News::Up(slot.into()));
@@ -244,14 +258,14 @@ impl Notices {
     }
 
     /// The slot that was held is no longer, or not in rotation.
-    pub(super) fn changed(&mut self) {
+    pub(in crate::registers::haproxy) fn changed(&mut self) {
         if let Some(News::Claimed(slot)) = &self.said {
             self.next.push(News::Changed(slot.clone()));
             self.said = None;
         }
     }
 
-    pub(super) fn operator(&mut self, slot: &Server) {
+    pub(in crate::registers::haproxy) fn operator(&mut self, slot: &Server) {
         let bar = if slot.admin.is_unresolved() { Bar::Unresolved } else { Bar::Tracked };
         self.say(match slot.admin.is_held_back() {
             true => News::HeldBack(slot.into(), bar),
@@ -259,28 +273,36 @@ impl Notices {
         });
     }
 
-    pub(super) fn in_vain(&mut self, slot: &Server) {
-        self.say(News::InVain(slot.into()));
+    pub(in crate::registers::haproxy) fn in_vain(&mut self, slot: Slot) {
+        self.say(News::InVain(slot));
     }
 
-    pub(super) fn draining(&mut self, slot: &Server) {
+    pub(in crate::registers::haproxy) fn draining(&mut self, slot: &Server) {
         self.say(News::Draining(slot.into()));
     }
 
-    pub(super) fn second(&mut self, slot: &Slot) {
+    pub(in crate::registers::haproxy) fn second(&mut self, slot: &Slot) {
         self.next.push(News::Second(slot.clone()));
         self.said = None;
     }
 
-    pub(super) fn released(&mut self, releases: &[Release]) {
-        self.next.push(match releases {
-            [release] => News::Released((&release.slot).into()),
-            several => News::ReleasedAll(several.len()),
+    pub(in crate::registers::haproxy) fn released(&mut self, releases: &[Release]) {
+        self.given_back(releases.iter().map(|release| (&release.slot).into()).collect());
+    }
+
+    pub(in crate::registers::haproxy) fn given_back(&mut self, mut slots: Vec<Slot>) {
+        self.next.push(match slots.pop() {
+            Some(slot) if slots.is_empty() => News::Released(slot),
+            _ => News::ReleasedAll(slots.len() + 1),
         });
         self.said = None;
     }
 
-    pub(super) fn full(&mut self, why: Full) {
+    pub(in crate::registers::haproxy) fn buried(&mut self, servers: usize) {
+        self.next.push(News::Buried(servers));
+    }
+
+    pub(in crate::registers::haproxy) fn full(&mut self, why: Full) {
         self.say(News::Full(why));
     }
 

@@ -20,7 +20,7 @@ const SLACK: i128 = 4;
 
 /// The processes that have answered, the last one last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Processes {
+pub(in crate::registers::haproxy) struct Processes {
     known: Vec<Known>,
     returns: Vec<Duration>,
 }
@@ -59,7 +59,7 @@ impl Known {
 
 /// What an answer says of who gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answerer {
+pub(in crate::registers::haproxy) enum Answerer {
     /// The same as before, or nobody knows.
     Same,
     /// Another one than before.
@@ -68,7 +68,11 @@ pub(super) enum Answerer {
 
 impl Processes {
     /// Takes in who answered.
-    pub(super) fn note(&mut self, process: &Process, now: Duration) -> Answerer {
+    pub(in crate::registers::haproxy) fn note(
+        &mut self,
+        process: &Process,
+        now: Duration,
+    ) -> Answerer {
         // One that was reloaded may take a last connection when the new one is there already.
         if process.stopping {
             return Answerer::Same;
@@ -107,12 +111,12 @@ impl Processes {
     }
 
     /// Whether several answer in turn.
-    pub(super) fn alternate(&self) -> bool {
+    pub(in crate::registers::haproxy) fn alternate(&self) -> bool {
         self.returns.len() >= RETURNS
     }
 
     /// Forgets all but the last one.
-    pub(super) fn start_over(&mut self) {
+    pub(in crate::registers::haproxy) fn start_over(&mut self) {
         self.returns.clear();
         self.known.drain(..self.known.len().saturating_sub(1));
     }

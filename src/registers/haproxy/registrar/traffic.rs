@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What is known of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Traffic {
+pub(in crate::registers::haproxy) struct Traffic {
     flow: Flow,
 }
 
@@ -21,24 +21,24 @@ enum Flow {
 
 impl Traffic {
     /// A slot is in rotation, or may soon be.
-    pub(super) fn begins(&mut self) {
+    pub(in crate::registers::haproxy) fn begins(&mut self) {
         if self.flow == Flow::None {
             self.flow = Flow::Running;
         }
     }
 
     /// Nothing is held, and nothing runs on what was.
-    pub(super) fn ends(&mut self) {
+    pub(in crate::registers::haproxy) fn ends(&mut self) {
         self.flow = Flow::None;
     }
 
     /// Whether HAProxy may have requests for the app.
-    pub(super) fn may_run(&self) -> bool {
+    pub(in crate::registers::haproxy) fn may_run(&self) -> bool {
         self.flow != Flow::None
     }
 
     /// Another process answers, and took over at this time.
-    pub(super) fn replaced(&mut self, at: Duration) {
+    pub(in crate::registers::haproxy) fn replaced(&mut self, at: Duration) {
         if self.may_run() {
             self.flow = Flow::Replaced(at);
         }
@@ -46,7 +46,11 @@ impl Traffic {
 
     /// How much longer to wait for requests that cannot be counted: a process that was reloaded
     /// works on behind the new one, and gets as long for it as a drain may take.
-    pub(super) fn unseen(&self, drain_timeout: Duration, now: Duration) -> Option<Duration> {
+    pub(in crate::registers::haproxy) fn unseen(
+        &self,
+        drain_timeout: Duration,
+        now: Duration,
+    ) -> Option<Duration> {
         match self.flow {
             Flow::Replaced(at) => (at + drain_timeout).checked_sub(now),
             _ => None,

@@ -34,7 +34,7 @@ impl Machine {
         | Step::Hold { slot, .. }
         | Step::LeaveToOperator(slot) = &step
         {
-            self.addresses.in_slot(slot);
+            self.addresses.in_slot(slot.into());
         }
         // What may have happened is noted before it is asked for: the answer may never be heard.
         if matches!(step, Step::MakeReady(_) | Step::Hold { .. }) {
@@ -129,7 +129,7 @@ impl Machine {
             return self.rest(Standing::Serving, EARLY_CHECKS[0], at);
         }
         if insisted >= IN_VAIN_AFTER {
-            self.notices.in_vain(slot);
+            self.notices.in_vain(slot.into());
         }
         let pause = self.backoff.next(at.luck);
         self.rest(Standing::Serving, pause, at)

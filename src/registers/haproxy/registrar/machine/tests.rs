@@ -5,7 +5,7 @@ use std::io;
 use super::super::notice::News;
 use super::*;
 use crate::registers::haproxy::slot::Step;
-use crate::registers::haproxy::{AdminState, Checks, Peers, Process, Swept};
+use crate::registers::haproxy::{AdminState, Checks, Peers, Process, Slots, Swept};
 
 const ME: &str = "10.0.0.5:3128";
 const ANOTHER: &str = "10.0.0.9:3128";
@@ -24,6 +24,8 @@ impl Life {
         let settings = Settings {
             servers: Vec::new(),
             backend: None,
+            backends: Vec::new(),
+            slots: Slots::Template,
             service_name: None,
             prefix: "node".into(),
             limit: None,
@@ -170,7 +172,7 @@ fn asked(ask: &Ask) -> String {
             let names: Vec<_> = all.iter().map(|release| &*release.slot.name).collect();
             format!("release {}", names.join(" "))
         }
-        Ask::Change(step) => panic!("{step:?} changes nothing"),
+        Ask::Change(_) | Ask::Act(_) => panic!("{ask:?} changes nothing"),
     }
 }
 
