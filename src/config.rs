@@ -15,6 +15,7 @@ mod haproxy;
 mod near;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traefik;
 mod value;
 mod variables;

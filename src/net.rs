@@ -4,9 +4,15 @@
 pub mod backoff;
 pub(crate) mod connect;
 pub(crate) mod http;
+pub mod pem;
 pub mod random;
 pub mod resolve;
 pub mod target;
+#[cfg(not(feature = "tls"))]
+#[path = "net/no_tls.rs"]
+pub mod tls;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 /// An absolute domain name of our own.
 pub type DnsName = domain::base::Name<Vec<u8>>;

@@ -1,14 +1,23 @@
 //! The variables of registration in HAProxy.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::env::Env;
+use super::tls;
 use super::value;
 use super::variables::{self as vars, Group};
 use crate::net::target::Target;
-use crate::registers::haproxy::{Settings, Tls, TlsFiles};
+use crate::net::tls::Tls;
+use crate::registers::haproxy::{self, Settings};
+
+/// The variables of TLS to the stats socket.
+const FILES: tls::Files = tls::Files {
+    ca: vars::HAPROXY_TLS_CA,
+    cert: vars::HAPROXY_TLS_CERT,
+    key: vars::HAPROXY_TLS_KEY,
+    names: &haproxy::TLS,
+};
 
 /// What HAProxy's registrars are told too, though it is not about HAProxy.
 pub(super) struct Shared {
@@ -60,7 +69,7 @@ pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
 
 /// Unix sockets go without TLS: their permissions say who may open them.
 fn tls(env: &mut Env, servers: &[Target]) -> Option<Tls> {
-    let files = tls_files(env)?;
+    let files = tls::files(env, &FILES)?;
     if servers.is_empty() {
         return None;
     }
@@ -72,38 +81,5 @@ fn tls(env: &mut Env, servers: &[Target]) -> Option<Tls> {
         );
         return None;
     }
-    let complain = |line| env.complain(&vars::HAPROXY_TLS_CA, line);
-    Tls::load(&files).map_err(|complaints| complaints.into_iter().for_each(complain)).ok()
-}
-
-fn tls_files(env: &mut Env) -> Option<TlsFiles> {
-    let path = |variable| env.path(variable);
-    let (ca, cert, key) =
-        (path(&vars::HAPROXY_TLS_CA), path(&vars::HAPROXY_TLS_CERT), path(&vars::HAPROXY_TLS_KEY));
-    if ca.is_none() && (cert.is_some() || key.is_some()) {
-        env.problem(
-            &vars::HAPROXY_TLS_CA,
-            "is not set, expected the authorities that HAProxy's certificate comes from",
-        );
-    }
-    let identity = identity(env, cert, key);
-    ca.map(|ca| TlsFiles { ca, identity })
-}
-
-fn identity(
-    env: &mut Env,
-    cert: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Option<(PathBuf, PathBuf)> {
-    match (&cert, &key) {
-        (Some(_), None) => {
-            env.problem(&vars::HAPROXY_TLS_KEY, "is not set, expected the key of HAPROXY_TLS_CERT");
-        }
-        (None, Some(_)) => env.problem(
-            &vars::HAPROXY_TLS_CERT,
-            "is not set, expected the certificate of HAPROXY_TLS_KEY",
-        ),
-        _ => {}
-    }
-    cert.zip(key)
+    tls::load(env, &files, &FILES)
 }

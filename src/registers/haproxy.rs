@@ -3,21 +3,13 @@
 
 pub mod client;
 pub mod fleet;
-pub mod pem;
 pub mod registrar;
 pub mod settings;
 pub mod slot;
-#[cfg(not(feature = "tls"))]
-#[path = "haproxy/no_tls.rs"]
-pub mod tls;
-#[cfg(feature = "tls")]
-pub mod tls;
 pub mod wire;
 
 pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers, Swept};
-pub use pem::TlsFiles;
-pub use settings::Settings;
-pub use tls::Tls;
+pub use settings::{Settings, TLS};
 pub use wire::TableError;
 pub use wire::command::{Command, ServerState};
 pub use wire::process::Process;

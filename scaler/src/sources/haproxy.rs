@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use berth::net::pem::TlsFiles;
 use berth::net::resolve::Resolver;
-use berth::registers::haproxy::TlsFiles;
+use berth::net::tls::Tls;
 use berth::registers::haproxy::wire::stat::StatRow;
-use berth::registers::haproxy::{Client, Endpoint, Process, StatTable, Tls};
+use berth::registers::haproxy::{Client, Endpoint, Process, StatTable, TLS};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -168,7 +169,7 @@ impl HaProxy {
     fn new(source: &Settings, patience: Duration) -> Result<Self> {
         let load = |tls: &ClientTls| {
             let files = TlsFiles { ca: tls.ca.clone(), identity: tls.identity.clone() };
-            Tls::load(&files).map_err(|complaints| anyhow!(complaints.join("; ")))
+            Tls::load(&files, &TLS).map_err(|complaints| anyhow!(complaints.join("; ")))
         };
         Ok(Self {
             tls: source.tls.as_ref().map(load).transpose()?,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
-use super::tls::{self, Refusal, Session, Tls};
+use super::settings;
 use super::wire::codec::ReplyCodec;
 use super::wire::command::Command;
 use super::wire::process::Process;
@@ -26,6 +26,7 @@ use super::wire::server::{self, Server};
 use super::wire::stat::{ServerStat, StatTable};
 use super::wire::{TableError, excerpt};
 use crate::net::connect::{self, Stream};
+use crate::net::tls::{self, Refusal, Session, Tls};
 
 pub use sweep::Swept;
 
@@ -341,7 +342,7 @@ async fn hear(
 }
 
 fn broken(error: io::Error) -> ClientError {
-    tls::refusal(error).map_or_else(ClientError::Exchange, ClientError::Tls)
+    tls::refusal(&settings::TLS, error).map_or_else(ClientError::Exchange, ClientError::Tls)
 }
 
 #[cfg(test)]

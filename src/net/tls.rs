@@ -1,4 +1,4 @@
-//! TLS 1.3 to a proxy in front of the stats socket (HAProxy ignores `ssl` on a `stats socket` line).
+//! TLS 1.3 to servers of ours.
 //!
 //! With TLS on, not a byte is sent to a server that has not proved who it is. The PEM files are
 //! watched by their stamps, so that rotated certificates are taken up by the next connection.
@@ -21,22 +21,23 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use tracing::{info, warn};
 
-use super::pem::TlsFiles;
+use super::pem::{TlsFiles, TlsNames};
 use crate::file;
 use provider::provider;
-pub(super) use refusal::{Refusal, refusal};
+pub(crate) use refusal::{Refusal, refusal};
 use ticket::Ticket;
 
 /// Longest PEM file that is read: all the public authorities in the world take a quarter of it.
 const MAX_PEM: usize = 1 << 20;
 
-/// What `HAPROXY_TLS_…` says, as it was last read without an error.
+/// What the variables say, as it was last read without an error.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     files: TlsFiles,
+    names: &'static TlsNames,
     loaded: Mutex<Loaded>,
 }
 
@@ -55,22 +56,22 @@ impl Tls {
     /// # Errors
     /// One complaint for each file that cannot be used: it starts with the variable and names the file
     /// and what was expected.
-    pub fn load(files: &TlsFiles) -> Result<Self, Vec<String>> {
+    pub fn load(files: &TlsFiles, names: &'static TlsNames) -> Result<Self, Vec<String>> {
         let stamps = stamps(files);
-        let config = Arc::new(read(files)?);
+        let config = Arc::new(read(files, names)?);
         let loaded = Mutex::new(Loaded { stamps, config });
-        Ok(Self(Arc::new(Shared { files: files.clone(), loaded })))
+        Ok(Self(Arc::new(Shared { files: files.clone(), names, loaded })))
     }
 
     /// The latest good configuration. Reads the files again if they have changed; what cannot be used
     /// is complained about once and leaves the last one in force.
     fn config(&self) -> Arc<ClientConfig> {
-        let Shared { files, loaded } = &*self.0;
+        let Shared { files, names, loaded } = &*self.0;
         let mut loaded = lock(loaded);
         let stamps = stamps(files);
         if stamps != loaded.stamps {
             loaded.stamps = stamps;
-            match read(files) {
+            match read(files, names) {
                 Ok(config) => {
                     loaded.config = Arc::new(config);
                     info!("read the changed TLS files again");
@@ -87,7 +88,7 @@ impl Tls {
 
 /// TLS to one server: what to verify it against, and the ticket that makes the next handshake cheap.
 #[derive(Clone, Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     tls: Tls,
     host: Arc<str>,
     derived: Arc<Mutex<Option<Derived>>>,
@@ -98,17 +99,19 @@ type Derived = (Arc<ClientConfig>, Arc<ClientConfig>);
 
 impl Session {
     /// TLS to a server whose certificate must be for `host`, a name or an IP address.
-    pub(super) fn new(tls: Tls, host: &str) -> Self {
+    pub(crate) fn new(tls: Tls, host: &str) -> Self {
         let host = host.strip_suffix('.').unwrap_or(host).into();
         Self { tls, host, derived: Arc::default() }
     }
 
     /// Shakes hands on `stream`.
-    pub(super) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refusal> {
+    pub(crate) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refusal> {
+        let names = self.tls.0.names;
         let name = ServerName::try_from(&*self.host)
-            .map_err(|_| Refusal::HostName(Arc::clone(&self.host)))?;
+            .map_err(|_| Refusal::host_name(names, Arc::clone(&self.host)))?;
         let connector = TlsConnector::from(self.config());
-        connector.connect(name.to_owned(), stream).await.map_err(Refusal::in_handshake)
+        let connected = connector.connect(name.to_owned(), stream).await;
+        connected.map_err(|error| Refusal::in_handshake(names, error))
     }
 
     fn config(&self) -> Arc<ClientConfig> {
@@ -145,12 +148,12 @@ impl TlsFiles {
     }
 }
 
-fn read(files: &TlsFiles) -> Result<ClientConfig, Vec<String>> {
-    let roots = authorities(&files.ca);
+fn read(files: &TlsFiles, names: &TlsNames) -> Result<ClientConfig, Vec<String>> {
+    let roots = authorities(names.ca, &files.ca);
     let identity = files
         .identity
         .as_ref()
-        .map(|(cert, key)| (certificates("HAPROXY_TLS_CERT", cert), private_key(key)));
+        .map(|(cert, key)| (certificates(names.cert, cert), private_key(names.key, key)));
     let (roots, identity) = match (roots, identity) {
         (Ok(roots), None) => (roots, None),
         (Ok(roots), Some((Ok(chain), Ok(key)))) => (roots, Some((chain, key))),
@@ -162,24 +165,23 @@ fn read(files: &TlsFiles) -> Result<ClientConfig, Vec<String>> {
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| vec![format!("HAPROXY_TLS_CA cannot be used: {error}")])?
+        .map_err(|error| vec![format!("{} cannot be used: {error}", names.ca)])?
         .with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
-            files.identity.iter().map(|(c, k)| unfit(&error, c, k)).collect::<Vec<_>>()
+            files.identity.iter().map(|(c, k)| unfit(names, &error, c, k)).collect::<Vec<_>>()
         })?,
     };
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, String> {
-    const VARIABLE: &str = "HAPROXY_TLS_CA";
+fn authorities(variable: &str, path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for authority in certificates(VARIABLE, path)? {
+    for authority in certificates(variable, path)? {
         let problem = "holds a certificate that does not parse";
-        roots.add(authority).map_err(|_| complaint(VARIABLE, path, problem))?;
+        roots.add(authority).map_err(|_| complaint(variable, path, problem))?;
     }
     Ok(roots)
 }
@@ -196,31 +198,30 @@ fn certificates(variable: &str, path: &Path) -> Result<Vec<CertificateDer<'stati
     Ok(found)
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    const VARIABLE: &str = "HAPROXY_TLS_KEY";
-    let pem = contents(VARIABLE, path)?;
+fn private_key(variable: &str, path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let pem = contents(variable, path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
         let encrypted = pem.windows(9).any(|window| window == b"ENCRYPTED");
         let problem = match encrypted {
             true => "holds an encrypted key, expected one without a passphrase",
             false => "holds no private key, expected PEM (-----BEGIN PRIVATE KEY-----)",
         };
-        complaint(VARIABLE, path, problem)
+        complaint(variable, path, problem)
     })
 }
 
-fn unfit(error: &rustls::Error, cert: &Path, key: &Path) -> String {
+fn unfit(names: &TlsNames, error: &rustls::Error, cert: &Path, key: &Path) -> String {
     match error {
         rustls::Error::InconsistentKeys(_) => {
-            let problem = format!("is not the key of {} (HAPROXY_TLS_CERT)", cert.display());
-            complaint("HAPROXY_TLS_KEY", key, &problem)
+            let problem = format!("is not the key of {} ({})", cert.display(), names.cert);
+            complaint(names.key, key, &problem)
         }
         rustls::Error::InvalidCertificate(_) => {
-            complaint("HAPROXY_TLS_CERT", cert, "holds a certificate that does not parse")
+            complaint(names.cert, cert, "holds a certificate that does not parse")
         }
         _ => {
             let expected = "cannot be used, expected RSA of 2048 bits or more, ECDSA or Ed25519";
-            complaint("HAPROXY_TLS_KEY", key, expected)
+            complaint(names.key, key, expected)
         }
     }
 }

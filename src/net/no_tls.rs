@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::pem::TlsFiles;
+use super::pem::{TlsFiles, TlsNames};
 
 /// Never made.
 #[derive(Clone, Debug)]
@@ -17,20 +17,20 @@ impl Tls {
     ///
     /// # Errors
     /// Always, in words for the operator.
-    pub fn load(_: &TlsFiles) -> Result<Self, Vec<String>> {
-        Err(vec!["HAPROXY_TLS_CA is set, but this berth was built without TLS".to_owned()])
+    pub fn load(_: &TlsFiles, names: &'static TlsNames) -> Result<Self, Vec<String>> {
+        Err(vec![format!("{} is set, but this berth was built without TLS", names.ca)])
     }
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Session(Infallible);
+pub(crate) struct Session(Infallible);
 
 impl Session {
-    pub(super) fn new(tls: Tls, _: &str) -> Self {
+    pub(crate) fn new(tls: Tls, _: &str) -> Self {
         Self(tls.0)
     }
 
-    pub(super) async fn connect(&self, _: TcpStream) -> Result<TcpStream, Refusal> {
+    pub(crate) async fn connect(&self, _: TcpStream) -> Result<TcpStream, Refusal> {
         match self.0 {}
     }
 }
@@ -40,6 +40,6 @@ impl Session {
 #[error("no TLS")]
 pub struct Refusal(Infallible);
 
-pub(super) fn refusal(error: io::Error) -> Result<Refusal, io::Error> {
+pub(crate) fn refusal(_: &'static TlsNames, error: io::Error) -> Result<Refusal, io::Error> {
     Err(error)
 }
