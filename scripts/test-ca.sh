@@ -11,7 +11,8 @@
 # HAProxy's certificate is for NAME… (default: localhost 127.0.0.1 ::1), which must hold what
 # HAPROXY_SERVER gives. What exists is left alone, so a removed file is made anew by the same
 # authority. DAYS (default: 825) is how long a certificate is valid, AGENT_NAME (default: agent) the
-# name in the containers' one.
+# name in the containers' one. SERVER_USAGE=serverAuth,clientAuth is what an etcd that wants client
+# certificates needs: its gateway speaks to itself.
 set -eu
 
 dir=${1:-tls}
@@ -55,7 +56,7 @@ if [ ! -e "$dir/ca.pem" ]; then
         -addext keyUsage=critical,keyCertSign,cRLSign -out "$dir/ca.pem"
 fi
 if [ ! -e "$dir/haproxy.pem" ]; then
-    certificate haproxy "$1" extendedKeyUsage=serverAuth "subjectAltName=$names"
+    certificate haproxy "$1" "extendedKeyUsage=${SERVER_USAGE:-serverAuth}" "subjectAltName=$names"
     cat "$dir/haproxy.key" >> "$dir/haproxy.pem"
     rm "$dir/haproxy.key"
 fi

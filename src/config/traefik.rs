@@ -4,22 +4,31 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::env::Env;
-use super::value;
 use super::variables::{self as vars, Group};
+use super::{tls, value};
 use crate::net::target::Target;
+use crate::net::tls::Tls;
 use crate::registers::traefik::settings::{Kind, Route};
-use crate::registers::traefik::{Settings, Store};
+use crate::registers::traefik::{self, Settings, Store};
 
 /// Shortest lease. Below, a lost packet would cost a live container its place.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 /// Port of Traefik's API.
 const API_PORT: u16 = 8080;
 
-const STORES: &str =
-    "redis://[user:password@]host[:port][/db] or etcd://[user:password@]host[:port], by commas";
+const STORES: &str = "redis://[user:password@]host[:port][/db] or etcd://[user:password@]host[:port], \
+                      over TLS rediss:// and etcds://, by commas";
 const APIS: &str = "host names or IP addresses, each with an optional http:// and :port, by commas";
 const ROOT: &str = "letters, digits, '-', '_', '.' and '/' between them";
 const RULE: &str = "one line, as Traefik writes it: Host(`example.com`)";
+
+/// The variables of TLS to the stores.
+const FILES: tls::Files = tls::Files {
+    ca: vars::TRAEFIK_TLS_CA,
+    cert: vars::TRAEFIK_TLS_CERT,
+    key: vars::TRAEFIK_TLS_KEY,
+    names: &traefik::TLS,
+};
 
 /// What is told here too, though it is not about Traefik.
 pub(super) struct Shared {
@@ -32,6 +41,7 @@ pub(super) struct Shared {
 /// `None` when `TRAEFIK_KV` is not set.
 pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
     let stores = stores(env);
+    let tls = tls(env, &stores);
     let service = env.parsed(&vars::TRAEFIK_SERVICE, value::PROXY_NAME, value::proxy_name);
     let parse = |text: &str| text.parse().ok();
     let scheme = env.parsed(&vars::TRAEFIK_SCHEME, "http, https, h2c or tcp", parse);
@@ -76,6 +86,7 @@ pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
         drain,
         api,
         route,
+        tls,
         sync_interval: shared.sync_interval,
         tells_address: shared.addr.is_none() && !haproxy && !env.counts(Group::Dns),
         app_addr: shared.addr,
@@ -112,14 +123,32 @@ fn stores(env: &mut Env) -> Vec<Store> {
                 "has an etcd without a user, expected etcd://USER@HOST with a password",
             );
         }
-        if store.tls {
-            env.problem(
-                &vars::TRAEFIK_KV,
-                "names a store over TLS, which this berth cannot do yet",
-            );
-        }
     }
     stores
+}
+
+/// TLS to the stores that want it.
+fn tls(env: &mut Env, stores: &[Store]) -> Option<Tls> {
+    let files = tls::files(env, &FILES);
+    let wanted = stores.iter().any(|store| store.tls);
+    match files {
+        Some(files) if wanted => tls::load(env, &files, &FILES),
+        Some(_) if !stores.is_empty() => {
+            env.problem(
+                &vars::TRAEFIK_TLS_CA,
+                "is set, expected a store over TLS in TRAEFIK_KV: rediss:// or etcds://",
+            );
+            None
+        }
+        None if wanted && !env.is_set(&vars::TRAEFIK_TLS_CERT) => {
+            env.problem(
+                &vars::TRAEFIK_TLS_CA,
+                "is not set, expected the authorities that the store's certificate comes from",
+            );
+            None
+        }
+        _ => None,
+    }
 }
 
 /// Gives a store the password that is for all that have none.

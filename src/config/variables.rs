@@ -206,7 +206,7 @@ variables! {
     }
     Traefik {
         traefik_kv TRAEFIK_KV Words("none: no Traefik"),
-            "stores by comma: redis://[user:password@]host[:port][/db], etcd://[user:password@]host[:port]";
+            "stores by comma: redis://[user:password@]host[:port][/db], etcd://[user:password@]host[:port]; rediss and etcds over TLS";
         traefik_service TRAEFIK_SERVICE Words("SERVICE_NAME"),
             "service in Traefik that the container is a server of";
         traefik_scheme TRAEFIK_SCHEME Value("http"),
@@ -227,6 +227,12 @@ variables! {
             "password for the stores whose URL has none";
         traefik_password_file TRAEFIK_PASSWORD_FILE Words("none"),
             "or a file that holds it";
+        traefik_tls_ca TRAEFIK_TLS_CA Words("none"),
+            "PEM file: authorities of the stores' certificates, for rediss and etcds";
+        traefik_tls_cert TRAEFIK_TLS_CERT Words("none"),
+            "PEM file: our certificate, for mutual TLS";
+        traefik_tls_key TRAEFIK_TLS_KEY Words("none"),
+            "PEM file: the key of that certificate";
     }
     Init {
         stop_timeout STOP_TIMEOUT Value("0"),

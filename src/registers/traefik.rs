@@ -11,7 +11,7 @@ mod status;
 mod wire;
 
 pub use registrar::run;
-pub use settings::{Scheme, Settings, Store};
+pub use settings::{Scheme, Settings, Store, TLS};
 pub use status::{KeyStatus, status};
 
 /// Variables that hold a secret, which the app must not inherit.

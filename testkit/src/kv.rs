@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use super::bind::installed;
+use super::tls::Ca;
 use super::{Port, eventually};
 
 /// What a store speaks.
@@ -32,6 +33,9 @@ pub struct Kv {
     dir: TempDir,
     child: Option<Child>,
     arguments: Vec<String>,
+    /// What its own client needs to talk to it.
+    client: Vec<String>,
+    tls: bool,
 }
 
 /// A store of each kind. None where one of them is missing, which fails under CI.
@@ -48,8 +52,41 @@ impl Kv {
         }
     }
 
+    /// One that speaks TLS, by certificates for 127.0.0.1, and wants one of its clients or not.
+    pub fn with_tls(kind: Kind, ca: &Ca, mutual: bool) -> Option<Self> {
+        let path = |name| ca.path(name).display().to_string();
+        let (ca_file, server) = (path("ca.pem"), path("haproxy.pem"));
+        let (agent, agent_key) = (path("agent.pem"), path("agent.key"));
+        let arguments = match kind {
+            Kind::Redis => vec![
+                "--tls-cert-file",
+                &server,
+                "--tls-key-file",
+                &server,
+                "--tls-ca-cert-file",
+                &ca_file,
+                "--tls-auth-clients",
+                if mutual { "yes" } else { "no" },
+            ],
+            Kind::Etcd => {
+                let mut words = vec!["--cert-file", &server, "--key-file", &server];
+                // With an authority it wants a certificate of everybody.
+                if mutual {
+                    words.extend(["--trusted-ca-file", &ca_file, "--client-cert-auth"]);
+                }
+                words
+            }
+        };
+        let client = ["--cacert", &ca_file, "--cert", &agent, "--key", &agent_key];
+        Self::started(kind, &arguments, &client, true)
+    }
+
     /// The same with further arguments.
     pub fn with(kind: Kind, arguments: &[&str]) -> Option<Self> {
+        Self::started(kind, arguments, &[], false)
+    }
+
+    fn started(kind: Kind, arguments: &[&str], client: &[&str], tls: bool) -> Option<Self> {
         let commands = match kind {
             Kind::Redis => ["redis-server", "redis-cli"],
             Kind::Etcd => ["etcd", "etcdctl"],
@@ -57,9 +94,10 @@ impl Kv {
         if !commands.into_iter().all(installed) {
             return None;
         }
-        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (arguments, client) = (owned(arguments), owned(client));
         let dir = tempfile::tempdir().unwrap();
-        let mut kv = Self { kind, port: Port::free(), dir, child: None, arguments };
+        let mut kv = Self { kind, port: Port::free(), dir, child: None, arguments, client, tls };
         kv.run();
         Some(kv)
     }
@@ -79,10 +117,12 @@ impl Kv {
         let dir = self.dir.path().display();
         match self.kind {
             Kind::Redis => command
-                .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+                .args([if self.tls { "--tls-port" } else { "--port" }, &self.port.to_string()])
+                .args(["--bind", "127.0.0.1", "--save", ""])
+                .args(if self.tls { &["--port", "0"][..] } else { &[] })
                 .args(["--dir", &dir.to_string()]),
             Kind::Etcd => {
-                let (here, peers) = (format!("http://127.0.0.1:{}", self.port), Port::free());
+                let (here, peers) = (self.endpoint(), Port::free());
                 let peers = format!("http://127.0.0.1:{peers}");
                 command
                     .args(["--data-dir", &format!("{dir}/data"), "--listen-client-urls", &here])
@@ -123,7 +163,23 @@ impl Kv {
 
     /// What TRAEFIK_KV says.
     pub fn url(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.kind, self.port)
+        let tls = if self.tls { "s" } else { "" };
+        format!("{}{tls}://127.0.0.1:{}", self.kind, self.port)
+    }
+
+    /// The same with a name and a password.
+    pub fn url_as(&self, login: &str) -> String {
+        self.url().replace("://", &format!("://{login}@"))
+    }
+
+    fn endpoint(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// Further words that its own client needs from now on, such as a password.
+    pub fn client_needs(&mut self, words: &[&str]) {
+        self.client.extend(words.iter().map(|word| (*word).to_owned()));
     }
 
     /// What its own client prints, errors too.
@@ -133,12 +189,14 @@ impl Kv {
             Kind::Etcd => Command::new("etcdctl"),
         };
         match self.kind {
-            Kind::Redis => command.args(["-p", &self.port.to_string()]),
-            Kind::Etcd => command
-                .env("ETCDCTL_API", "3")
-                .args(["--endpoints", &format!("http://127.0.0.1:{}", self.port)]),
+            Kind::Redis => command.args(["-p", &self.port.to_string()]).args(if self.tls {
+                &["--tls"][..]
+            } else {
+                &[]
+            }),
+            Kind::Etcd => command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint()]),
         };
-        let output = command.args(words).output().unwrap();
+        let output = command.args(&self.client).args(words).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         String::from_utf8_lossy(&text).trim_end().to_owned()
     }

@@ -40,6 +40,7 @@ impl Ca {
             .arg(self.dir.path())
             .args(names)
             .env("DAYS", days.to_string())
+            .env("SERVER_USAGE", "serverAuth,clientAuth")
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

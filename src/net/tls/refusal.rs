@@ -87,9 +87,11 @@ fn alert(alert: AlertDescription, names: &TlsNames) -> String {
         }
         AlertDescription::CertificateExpired => format!("our certificate ({cert}) has expired"),
         AlertDescription::CertificateRevoked => format!("our certificate ({cert}) is revoked"),
-        AlertDescription::BadCertificate
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateUnknown => {
+        // Go says so to whoever has none, too.
+        AlertDescription::BadCertificate => {
+            format!("it wants a client certificate, or another than ours ({cert} and {key})")
+        }
+        AlertDescription::UnsupportedCertificate | AlertDescription::CertificateUnknown => {
             format!("it does not accept our certificate ({cert})")
         }
         AlertDescription::AccessDenied => format!("our certificate ({cert}) is not allowed in"),

@@ -10,10 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::settings::{Kind, Store};
+use super::settings::{Kind, Settings, Store};
 use super::wire::keys::Pair;
 use crate::net::resolve::Resolver;
 use crate::net::target::Target;
+use crate::net::tls::Session;
 use line::Line;
 
 /// What a store has under a key.
@@ -28,6 +29,7 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Client {
     store: Store,
+    tls: Option<Session>,
     resolver: Resolver,
     addresses: Vec<SocketAddr>,
     good: usize,
@@ -40,8 +42,10 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(store: Store, resolver: Resolver) -> Self {
+    pub(super) fn new(store: Store, settings: &Settings, resolver: Resolver) -> Self {
+        let tls = settings.tls.clone().filter(|_| store.tls);
         Self {
+            tls: tls.map(|tls| Session::new(tls, &store.host())),
             store,
             resolver,
             addresses: Vec::new(),
@@ -159,7 +163,7 @@ impl Client {
 
     /// A connection on which we are who we are to be.
     async fn open(&mut self, server: SocketAddr) -> Result<Line, Fault> {
-        let mut line = Line::open(server).await?;
+        let mut line = Line::open(server, self.tls.as_ref()).await?;
         match self.store.kind {
             Kind::Redis => self.notifies = line.redis_hello(&self.store).await?,
             Kind::Etcd => line.etcd_hello(&self.store).await?,

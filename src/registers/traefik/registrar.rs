@@ -52,7 +52,7 @@ impl Registrar {
         Self {
             rules,
             api: Api::new(settings.api.clone(), path, resolver.clone()),
-            client: Client::new(store, resolver),
+            client: Client::new(store, &settings, resolver),
             notices: Notices::new(Arc::clone(&channels.register), service),
             backoff: Backoff::new(FIRST_RETRY, LONGEST_RETRY),
             phase: Phase::default(),

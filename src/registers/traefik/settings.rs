@@ -5,7 +5,19 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::net::pem::TlsNames;
 use crate::net::target::Target;
+use crate::net::tls::Tls;
+
+/// The words for TLS to a store.
+pub const TLS: TlsNames = TlsNames {
+    ca: "TRAEFIK_TLS_CA",
+    cert: "TRAEFIK_TLS_CERT",
+    key: "TRAEFIK_TLS_KEY",
+    server: "TRAEFIK_KV",
+    peer: "the store",
+    plain: "a store without TLS? (write redis:// or etcd://, or the port that it has for TLS)",
+};
 
 /// Where and as what a container registers for Traefik.
 #[derive(Clone, Debug)]
@@ -26,6 +38,8 @@ pub struct Settings {
     pub api: Vec<Target>,
     /// `TRAEFIK_RULE` and `TRAEFIK_ENTRYPOINTS`.
     pub route: Option<Route>,
+    /// `TRAEFIK_TLS_…`, for the stores that want it.
+    pub tls: Option<Tls>,
     /// `SYNC_INTERVAL`.
     pub sync_interval: Duration,
     /// `APP_ADDR`.
@@ -140,6 +154,17 @@ impl Store {
         };
         let target = Target::parse(host, port).filter(|to| !matches!(to, Target::Unix(_)))?;
         Some(Self { kind, target, login, db, tls })
+    }
+}
+
+impl Store {
+    /// What its certificate must be for: the name or address that `TRAEFIK_KV` gives.
+    pub(super) fn host(&self) -> String {
+        match &self.target {
+            Target::Name { name, .. } => name.clone(),
+            Target::Ip { addr, .. } => addr.to_string(),
+            Target::Unix(_) => String::new(),
+        }
     }
 }
 

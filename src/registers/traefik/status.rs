@@ -58,7 +58,7 @@ async fn fill(
 ) -> Result<(), Fault> {
     let rules = Rules::new(&settings);
     let path = rules.keys.api_path(store.kind.provider());
-    let mut client = Client::new(store, resolver.clone());
+    let mut client = Client::new(store, &settings, resolver.clone());
     let addr: IpAddr = match settings.app_addr {
         Some(addr) => addr,
         None => client.local().await?,

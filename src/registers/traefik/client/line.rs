@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::net::connect::{self, Stream};
+use crate::net::tls::{self, Session};
 use crate::registers::traefik::fault::Fault;
+use crate::registers::traefik::settings::TLS;
 
 /// Longest time for a connection, and for one exchange on it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -24,21 +26,24 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn open(server: SocketAddr) -> Result<Self, Fault> {
-        let connected = timeout(CONNECT_TIMEOUT, connect::connect(server)).await;
+    pub(super) async fn open(server: SocketAddr, tls: Option<&Session>) -> Result<Self, Fault> {
+        let silent = |how| Fault::Silent { server, how, lost: false };
         let late = || io::Error::from(io::ErrorKind::TimedOut);
-        let stream = connected.unwrap_or_else(|_| Err(late()));
-        let stream = stream.and_then(|stream| {
+        let connected = timeout(CONNECT_TIMEOUT, connect::connect(server)).await;
+        let stream = connected.unwrap_or_else(|_| Err(late())).and_then(|stream| {
             let local = stream.local_addr()?.ip().to_canonical();
             stream.set_nodelay(true)?;
             Ok((stream, local))
         });
-        let (stream, local) = stream.map_err(|error| Fault::Silent {
-            server,
-            how: format!("connect: {error}"),
-            lost: false,
-        })?;
-        Ok(Self { stream: Box::new(stream), server, local, token: None })
+        let (stream, local) = stream.map_err(|error| silent(format!("connect: {error}")))?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(stream),
+            Some(tls) => match timeout(EXCHANGE_TIMEOUT, tls.connect(stream)).await {
+                Ok(stream) => Box::new(stream.map_err(|refusal| silent(refusal.to_string()))?),
+                Err(_) => return Err(silent("no TLS handshake within 2s".to_owned())),
+            },
+        };
+        Ok(Self { stream, server, local, token: None })
     }
 
     /// The outcome of an exchange, within its time.
@@ -51,7 +56,7 @@ impl Line {
             let words = format!("no answer within {}s", EXCHANGE_TIMEOUT.as_secs());
             Err(io::Error::new(io::ErrorKind::TimedOut, words))
         });
-        outcome.map_err(|error| broken(server, &error))
+        outcome.map_err(|error| broken(server, error))
     }
 
     pub(super) fn refused<T>(&self, words: &str) -> Result<T, Fault> {
@@ -66,8 +71,12 @@ impl Line {
     }
 }
 
-fn broken(server: SocketAddr, error: &io::Error) -> Fault {
+fn broken(server: SocketAddr, error: io::Error) -> Fault {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let error = match tls::refusal(&TLS, error) {
+        Ok(refusal) => return Fault::Silent { server, how: refusal.to_string(), lost: false },
+        Err(error) => error,
+    };
     let kind = error.kind();
     let lost = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&kind);
     let how = if lost { "the connection was closed".to_owned() } else { error.to_string() };
