@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows the main job in a few seconds: three apps register themselves with HAProxy, one leaves, and
-# HAProxy is killed and comes back; then, with Docker, the scaler (demo-scaler.sh). Sets up what is
-# missing, leaves nothing running.
+# HAProxy is killed and comes back; then, with Docker, the scaler (demo-scaler.sh), and the same with Traefik
+# (demo-traefik.sh). Sets up what is missing, leaves nothing running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -106,3 +106,6 @@ slots
 
 printf '\n%sPart two: the scaler, with Docker. It is built first, which takes a few minutes.%s\n' "$bold" "$plain"
 scripts/demo-scaler.sh
+
+printf '\n%sPart three: Traefik instead of HAProxy.%s\n' "$bold" "$plain"
+scripts/demo-traefik.sh

@@ -199,10 +199,12 @@ pub struct Load {
     threads: Vec<JoinHandle<Tally>>,
 }
 
-type Round = Box<dyn Fn() -> Tally + Send>;
+/// One round of requests.
+pub type Round = Box<dyn Fn() -> Tally + Send>;
 
 impl Load {
-    fn start(kinds: [Round; 3]) -> Self {
+    /// Round after round of each kind.
+    pub fn start<const N: usize>(kinds: [Round; N]) -> Self {
         let (enough, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let start = |round: Round| {
             let (enough, sent) = (Arc::clone(&enough), Arc::clone(&sent));
@@ -234,7 +236,7 @@ impl Load {
 }
 
 /// One round of HTTP/1.1 over keep-alive connections.
-fn wrk(port: Port, path: &str, connections: u32) -> Tally {
+pub fn wrk(port: Port, path: &str, connections: u32) -> Tally {
     let url = format!("http://127.0.0.1:{port}{path}");
     let connections = format!("-c{connections}");
     let text = output("wrk", &["-t1", &connections, "-d2s", "--timeout", "20s", &url]);

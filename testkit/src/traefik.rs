@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::agent::{Agent, hello};
+use super::agent::{Agent, Running, hello};
 use super::haproxy::http_get;
 use super::kv::Kv;
+use super::load::{Load, Tally, wrk};
 use super::{Port, ROOT, eventually};
 
 /// A running (or killed) Traefik, ended when dropped. What it serves on `http` goes to service `web`.
@@ -95,6 +96,12 @@ impl Traefik {
         service.contains(&format!("{{\"url\":\"http://{address}\"}}"))
     }
 
+    /// How many servers service `web` has.
+    pub fn servers(&self) -> usize {
+        let service = self.ask(&format!("/api/http/services/web@{}", self.provider));
+        service.matches("{\"url\":").count()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
@@ -136,4 +143,51 @@ pub fn silent() -> (TcpListener, Port) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = Port(listener.local_addr().unwrap().port());
     (listener, port)
+}
+
+/// How much Traefik is asked while its servers are replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Rolling {
+    /// Requests, at least.
+    pub requests: u64,
+    /// Further arguments of Traefik's.
+    pub arguments: &'static [&'static str],
+    /// Whether a stop asks Traefik, or waits for TRAEFIK_DRAIN.
+    pub asks: bool,
+    /// Whether a stop waits at all.
+    pub drains: bool,
+}
+
+/// Replaces each of three nodes, again and again, while requests of 0 and of 100 ms come. How many nodes were
+/// stopped, and what became of the requests. `None` where there is no Traefik, which fails under CI.
+pub fn roll(kv: &Kv, rolling: Rolling) -> Option<(u32, Tally)> {
+    let traefik = Traefik::with(kv, rolling.arguments, true)?;
+    let node = || {
+        let port = Port::free();
+        let agent = app(kv, "node", port);
+        let agent = match (rolling.drains, rolling.asks) {
+            (false, _) => agent.env("TRAEFIK_DRAIN", "0").env("DRAIN_TIMEOUT", "0"),
+            (true, true) => agent.env("TRAEFIK_API", format!("127.0.0.1:{}", traefik.api)),
+            (true, false) => agent,
+        };
+        let agent = agent.start();
+        eventually("Traefik shows it", || traefik.shows(&format!("127.0.0.1:{port}")));
+        agent
+    };
+    let mut nodes: std::collections::VecDeque<Running> = (0..3).map(|_| node()).collect();
+    eventually("served", || traefik.get("/").starts_with("hello"));
+    let http = traefik.http;
+    let load = Load::start([
+        Box::new(move || wrk(http, "/", 8)),
+        Box::new(move || wrk(http, "/sleep/100", 16)),
+    ]);
+    let mut stopped = 0;
+    while load.sent() < rolling.requests || stopped < 6 {
+        nodes.push_back(node());
+        if let Some(mut oldest) = nodes.pop_front() {
+            oldest.stop();
+            stopped += 1;
+        }
+    }
+    Some((stopped, load.finish()))
 }
