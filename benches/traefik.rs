@@ -49,7 +49,10 @@ fn at_once(kv: &Kv, crowd: usize) {
             // An app that does nothing: nobody asks it.
             let agent = Agent::new(&["sleep", "1000"]).env("READY_CHECK", "none");
             let agent = agent.env("APP_PORT", 20_000).env("TRAEFIK_KV", kv.url());
-            agent.env("TRAEFIK_SERVICE", "web").env("APP_ADDR", format!("127.1.{}.{}", i / 200, i % 200 + 1)).start()
+            agent
+                .env("TRAEFIK_SERVICE", "web")
+                .env("APP_ADDR", format!("127.1.{}.{}", i / 200, i % 200 + 1))
+                .start()
         })
         .collect();
     let shown = || traefik.servers();

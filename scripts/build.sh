@@ -2,7 +2,7 @@
 # Builds dist/berth and dist/berth-scaler: static, stripped, for size.
 #   scripts/build.sh [x86_64|aarch64] [agent|scaler|hello]...   default: this machine's kind, agent
 # `hello` is the app that Dockerfile.example has. PROFILE=dev builds fast and large, FEATURES=none
-# without TLS, OUT=DIRECTORY elsewhere than into dist.
+# without TLS and Traefik, OUT=DIRECTORY elsewhere than into dist.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh

@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub(crate) mod connect;
+#[cfg(feature = "traefik")]
 pub(crate) mod http;
 pub mod pem;
 pub mod random;

@@ -17,8 +17,7 @@ fn requests() -> u64 {
 #[test]
 fn no_request_fails_while_nodes_are_replaced_and_traefik_is_asked() {
     for kv in stores() {
-        let rolling =
-            Rolling { requests: requests(), arguments: QUICK, asks: true, drains: true };
+        let rolling = Rolling { requests: requests(), arguments: QUICK, asks: true, drains: true };
         let Some((stopped, tally)) = roll(&kv, rolling) else { return };
         assert_eq!(tally.failed, 0, "of {} while {stopped} nodes stopped", tally.total);
     }

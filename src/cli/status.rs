@@ -16,7 +16,9 @@ use crate::registers::dns::{self, DnsStatus};
 use crate::registers::haproxy::Settings;
 use crate::registers::haproxy::registrar;
 use crate::registers::haproxy::{Client, Endpoint, Overview, Process, Server};
-use crate::registers::traefik::{self, KeyStatus};
+#[cfg(feature = "traefik")]
+use crate::registers::traefik;
+use crate::registers::traefik::KeyStatus;
 use crate::task;
 
 /// Exit codes of `--check`.
@@ -118,6 +120,19 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
         let dns = dns::status(dns.clone(), &identity, resolver.clone()).await;
         status.dns = Some(dns);
     }
+    #[cfg(feature = "traefik")]
+    ask_stores(&mut status, settings, port, resolver).await;
+    status.registered = status.verdict().0 == REGISTERED;
+    status
+}
+
+#[cfg(feature = "traefik")]
+async fn ask_stores(
+    status: &mut Status,
+    settings: &container::Settings,
+    port: Option<u16>,
+    resolver: &Resolver,
+) {
     if let Some(traefik) = &settings.traefik {
         let asked = traefik.stores.iter().map(|store| {
             let asked = traefik::status(store.clone(), traefik.clone(), port, resolver.clone());
@@ -126,8 +141,6 @@ pub async fn ask(settings: &container::Settings, resolver: &Resolver) -> Status 
         let broken = |store| KeyStatus { store, error: Some(BUG.to_owned()), ..Default::default() };
         status.traefik = at_once(asked, broken).await;
     }
-    status.registered = status.verdict().0 == REGISTERED;
-    status
 }
 
 /// Awaits all of them side by side, so that one that hangs does not add to another; in their order.

@@ -64,6 +64,9 @@ pub(super) fn settings(env: &mut Env, shared: Shared) -> Option<Settings> {
         env.warn_without("TRAEFIK_KV", &how, "nothing is registered for Traefik");
         return None;
     }
+    if cfg!(not(feature = "traefik")) {
+        env.problem(&vars::TRAEFIK_KV, "is set, but this berth was built without Traefik");
+    }
     if service.is_none() && shared.service_name.is_none() && !env.is_set(&vars::TRAEFIK_SERVICE) {
         env.problem(&vars::TRAEFIK_SERVICE, "is not set, expected it or SERVICE_NAME");
     }

@@ -11,7 +11,9 @@ use crate::container::readiness::{self, NotifySocket, ProbeRequest};
 use crate::net::resolve::Resolver;
 use crate::registers::haproxy::fleet;
 use crate::registers::haproxy::registrar::Holdings;
-use crate::registers::{Channels, Identity, Report, Want, dns, traefik};
+#[cfg(feature = "traefik")]
+use crate::registers::traefik;
+use crate::registers::{Channels, Identity, Report, Want, dns};
 use crate::task;
 
 /// What the tasks tell the loop.
@@ -87,6 +89,14 @@ fn start_registers(
             dns::run(Arc::clone(&dns), channels.clone(), resolver.clone())
         });
     }
+    #[cfg(feature = "traefik")]
+    start_stores(settings, &channels, &resolver);
+    reports
+}
+
+/// A register for each store of Traefik's.
+#[cfg(feature = "traefik")]
+fn start_stores(settings: &Settings, channels: &Channels, resolver: &Resolver) {
     if let Some(traefik) = &settings.traefik {
         let settings = Arc::new(traefik.clone());
         for store in &traefik.stores {
@@ -99,5 +109,4 @@ fn start_registers(
             });
         }
     }
-    reports
 }

@@ -8,8 +8,8 @@ pub mod settings;
 pub mod slot;
 pub mod wire;
 
-pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers, Swept};
-pub use settings::{Settings, TLS};
+pub use client::{Client, ClientError, Endpoint, Exchange, Overview, Peers, Swept, TLS};
+pub use settings::Settings;
 pub use wire::TableError;
 pub use wire::command::{Command, ServerState};
 pub use wire::process::Process;

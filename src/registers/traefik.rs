@@ -1,24 +1,33 @@
 //! Registration for Traefik, by way of the key-value stores that it reads: etcd and Redis. Reading order:
 //! [`settings`], [`wire`], `client`, `api`, `phase`, `registrar`.
 
+#[cfg(feature = "traefik")]
 mod api;
+#[cfg(feature = "traefik")]
 mod client;
+#[cfg(feature = "traefik")]
 mod fault;
+#[cfg(feature = "traefik")]
 mod phase;
+#[cfg(feature = "traefik")]
 mod registrar;
 pub mod settings;
 mod status;
+#[cfg(feature = "traefik")]
 mod wire;
 
+#[cfg(feature = "traefik")]
 pub use registrar::run;
 pub use settings::{Scheme, Settings, Store, TLS};
-pub use status::{KeyStatus, status};
+pub use status::KeyStatus;
+#[cfg(feature = "traefik")]
+pub use status::status;
 
 /// Variables that hold a secret, which the app must not inherit.
 pub const SECRETS: &[&str] = &["TRAEFIK_KV", "TRAEFIK_PASSWORD"];
 
 /// Parses any bytes.
-#[cfg(any(test, fuzzing))]
+#[cfg(all(feature = "traefik", any(test, fuzzing)))]
 pub(crate) fn fuzz(data: &[u8]) {
     use tokio_util::codec::Decoder;
     use wire::{api, etcd::Answer, resp::Replies};

@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt;
 use tokio_util::codec::FramedRead;
 
-use super::settings;
 use super::wire::codec::ReplyCodec;
 use super::wire::command::Command;
 use super::wire::process::Process;
@@ -26,6 +25,7 @@ use super::wire::server::{self, Server};
 use super::wire::stat::{ServerStat, StatTable};
 use super::wire::{TableError, excerpt};
 use crate::net::connect::{self, Stream};
+use crate::net::pem::TlsNames;
 use crate::net::tls::{self, Refusal, Session, Tls};
 
 pub use sweep::Swept;
@@ -39,6 +39,17 @@ const CROWDED: Duration = Duration::from_millis(20);
 const LINGER: Duration = Duration::from_secs(600);
 /// Bytes that one exchange may answer: some 30,000 servers.
 const MAX_ANSWER: usize = 4 << 20;
+
+/// The words for TLS to a proxy in front of the stats socket.
+pub const TLS: TlsNames = TlsNames {
+    ca: "HAPROXY_TLS_CA",
+    cert: "HAPROXY_TLS_CERT",
+    key: "HAPROXY_TLS_KEY",
+    server: "HAPROXY_SERVER",
+    peer: "HAProxy",
+    plain: "a plain stats socket? (HAProxy ignores 'ssl' on a 'stats socket' line; put a TCP proxy in front of \
+            it)",
+};
 
 /// Where one stats socket listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -342,7 +353,7 @@ async fn hear(
 }
 
 fn broken(error: io::Error) -> ClientError {
-    tls::refusal(&settings::TLS, error).map_or_else(ClientError::Exchange, ClientError::Tls)
+    tls::refusal(&TLS, error).map_or_else(ClientError::Exchange, ClientError::Tls)
 }
 
 #[cfg(test)]

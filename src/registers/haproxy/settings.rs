@@ -3,21 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::net::pem::TlsNames;
 use crate::net::target::Target;
 use crate::net::tls::Tls;
 use crate::registers::haproxy::{Client, Endpoint};
-
-/// The words for TLS to a proxy in front of the stats socket.
-pub const TLS: TlsNames = TlsNames {
-    ca: "HAPROXY_TLS_CA",
-    cert: "HAPROXY_TLS_CERT",
-    key: "HAPROXY_TLS_KEY",
-    server: "HAPROXY_SERVER",
-    peer: "HAProxy",
-    plain: "a plain stats socket? (HAProxy ignores 'ssl' on a 'stats socket' line; put a TCP proxy in front of \
-            it)",
-};
 
 /// What every registrar of this container is told.
 #[derive(Clone, Debug)]

@@ -159,7 +159,7 @@ impl Store {
 
 impl Store {
     /// What its certificate must be for: the name or address that `TRAEFIK_KV` gives.
-    pub(super) fn host(&self) -> String {
+    pub fn host(&self) -> String {
         match &self.target {
             Target::Name { name, .. } => name.clone(),
             Target::Ip { addr, .. } => addr.to_string(),
