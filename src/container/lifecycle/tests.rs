@@ -215,3 +215,54 @@ fn where_the_app_will_be_killed_there_is_no_way_back() {
     assert_eq!(life.after(60_000), []);
     assert_eq!(life.on(Event::StillServes), []);
 }
+
+/// What the loop around it reads between two events.
+#[test]
+fn each_state_says_when_it_is_due_and_what_the_app_is_owed() {
+    let mut life = Life::serving();
+    let due = |life: &Life| life.cycle.deadline().map(|at| at - life.now);
+    assert_eq!((due(&life), life.cycle.stop_owed(), life.cycle.is_stopping()), (None, None, false));
+    life.on(stop(TERM));
+    let drain = Duration::from_secs(5);
+    assert_eq!(due(&life), Some(drain));
+    assert_eq!((life.cycle.stop_owed(), life.cycle.is_stopping()), (Some(TERM), false));
+    life.report("a", Standing::Idle);
+    assert_eq!(due(&life), Some(RELEASE_TIMEOUT));
+    assert_eq!((life.cycle.stop_owed(), life.cycle.is_stopping()), (Some(TERM), false));
+    life.report("a", Standing::Absent);
+    assert_eq!(due(&life), Some(Duration::from_secs(10)), "STOP_TIMEOUT");
+    assert_eq!((life.cycle.stop_owed(), life.cycle.is_stopping()), (None, true));
+    assert_eq!(life.on(Event::AppEnded), [Action::Exit]);
+    assert_eq!(due(&life), None);
+    for late in [Event::AppEnded, Event::Ready, stop(TERM), Event::Tick] {
+        assert_eq!(life.on(late), [], "it has left");
+    }
+    let mut survivor = Life::stopped();
+    assert_eq!(due(&survivor), Some(Duration::from_secs(10)), "it is looked at then");
+    assert!(survivor.cycle.is_stopping());
+    survivor.after(10_000);
+    assert_eq!(due(&survivor), None);
+}
+
+#[test]
+fn it_holds_nothing_when_every_register_says_so_of_the_present_wish() {
+    let mut life = Life::new();
+    assert!(life.cycle.holds_nothing());
+    life.report("b", Standing::Serving);
+    assert!(!life.cycle.holds_nothing());
+    life.report("b", Standing::Absent);
+    assert!(life.cycle.holds_nothing());
+    life.on(Event::Ready);
+    assert!(!life.cycle.holds_nothing(), "what they said was of another wish");
+}
+
+/// A second end of the app, as after a restart of the loop, begins no second release.
+#[test]
+fn an_app_that_has_ended_ends_once() {
+    let mut life = Life::serving();
+    assert_eq!(life.on(Event::AppEnded), [want(Desired::Absent, 2)]);
+    life.now += Duration::from_millis(100);
+    let until = life.cycle.deadline();
+    assert_eq!(life.on(Event::AppEnded), []);
+    assert_eq!(life.cycle.deadline(), until);
+}

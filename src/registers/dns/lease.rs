@@ -264,6 +264,36 @@ mod tests {
     }
 
     #[test]
+    fn a_container_without_a_port_has_a_number_and_is_found_by_its_holder_text() {
+        let drawn = Lease { mark: Mark::Drawn(0xbe47), ..lease(7) };
+        assert_eq!(
+            drawn.to_string(),
+            "berth1 id=000000000000be47 lease=120 nonce=0000000000000007"
+        );
+        assert_eq!(Lease::parse(&drawn.text()), Some(drawn.clone()));
+        let addr = IpAddr::from([10, 0, 0, 5]);
+        let text = holder_text(addr, drawn.mark);
+        assert_eq!(holder(&text), Some(addr));
+        for strange in ["berth2 holder=10.0.0.5 port=80", "berth1 port=80", "holder=10.0.0.5", ""] {
+            assert_eq!(holder(strange.as_bytes()), None, "{strange}");
+        }
+        for (text, ours) in
+            [("berth1 x", true), ("berth1", false), ("berth10 x", false), ("", false)]
+        {
+            assert_eq!(is_ours(text.as_bytes()), ours, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_targets_of_leases_are_told_and_nothing_of_other_texts() {
+        let ptr = |target: &str| Lease { ptr: Some(name(target)), ..lease(1) }.text();
+        let texts =
+            [ptr("a.example.com"), lease(2).text(), b"v=spf1 -all".to_vec(), ptr("b.example.com")];
+        let targets: Vec<_> = ptrs(texts.iter()).collect();
+        assert_eq!(targets, [name("a.example.com"), name("b.example.com")]);
+    }
+
+    #[test]
     fn foreign_texts_and_those_of_later_versions_are_not_leases() {
         for text in [
             "",
@@ -337,6 +367,31 @@ mod tests {
             "a suspect is kept in sight"
         );
         assert!(patrol.watched.len() <= PATROL);
+    }
+
+    /// `luck` says where in the list the look begins, whole or not.
+    #[test]
+    fn as_many_as_can_be_watched_are_no_crowd_and_luck_chooses_among_more() {
+        let addrs: Vec<IpAddr> =
+            (0..200_u32).map(|n| std::net::Ipv4Addr::from(0x0a00_0000 + n).into()).collect();
+        let (few, now) = (&addrs[..PATROL], Instant::now());
+        let mut patrol = Patrol::default();
+        for round in 0..2 {
+            for addr in patrol.choose(few, 0.5) {
+                patrol.observe(addr, &[lease(round).text()], now, GAP);
+            }
+        }
+        assert!(patrol.watched.iter().all(|watch| watch.changed));
+        patrol.choose(few, 0.5);
+        assert_eq!(patrol.watched.len(), PATROL, "who lives is watched on while there is room");
+        let mut chosen = patrol.choose(&addrs, 0.5);
+        assert_eq!(chosen, addrs[100..100 + PATROL], "who lives makes room");
+        chosen = Patrol::default().choose(&addrs, 0.9);
+        assert_eq!(
+            chosen[..20],
+            addrs[180..],
+            "and the end of the list is followed by its beginning"
+        );
     }
 
     proptest! {
