@@ -2,7 +2,7 @@
 //!
 //! Every wrong variable is collected before anything fails, so that one message names them all. What
 //! comes out are the settings of each room, which know nothing of variables; the table of these is
-//! [`VARIABLES`].
+//! [`VARIABLES`]. Never connects to anybody, and never starts or stops anything.
 
 use std::ffi::OsString;
 

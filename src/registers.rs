@@ -2,7 +2,8 @@
 //! each other.
 //!
 //! Every register is a task of its own. It reads [`Want`] and [`Identity`] from watch channels
-//! and answers with [`Standing`]; it never calls into another register and never touches the app.
+//! and answers with [`Standing`]; it never calls into another register and never touches the app. Nothing
+//! is done here.
 
 pub mod dns;
 pub mod haproxy;

@@ -1,5 +1,5 @@
 //! Tasks that outlive their own bugs, and are all of one type: tokio makes 5 to 8 kB of code for each
-//! type of future that is spawned.
+//! type of future that is spawned. Knows nothing of what a task does.
 
 use std::future::Future;
 use std::pin::Pin;

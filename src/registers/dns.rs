@@ -1,4 +1,7 @@
-//! Registration in DNS by RFC 2136 updates.
+//! Registration in DNS by RFC 2136 updates: a record for each container, leases by which the dead are
+//! found, names of nodes. Never touches the app, knows of no other register, and changes nothing in DNS
+//! that no container has put there. Reading order: `wire`, `client`, `claim`, `lease`, `phase`,
+//! `registrar`.
 
 mod claim;
 mod client;

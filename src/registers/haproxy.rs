@@ -1,5 +1,6 @@
 //! Registration in HAProxy: a slot of a `server-template`, claimed, held and given back over the stats
-//! socket. Reading order: [`wire`], [`client`], [`slot`], [`registrar`], [`fleet`].
+//! socket. Never touches the app, and knows of no other register. Reading order: [`wire`], [`client`],
+//! [`slot`], [`registrar`], [`fleet`].
 
 pub mod client;
 pub mod fleet;
