@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use berth::net::resolve::{ResolveError, Resolver};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -67,6 +67,7 @@ impl tower_service::Service<Name> for Lookup {
 pub struct Client {
     inner: legacy::Client<Connector, Full<Bytes>>,
     authorization: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     patience: Duration,
 }
 
@@ -82,7 +83,7 @@ impl Client {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_timer(TokioTimer::new())
             .build(connector(tls)?);
-        Ok(Self { inner, authorization: bearer.transpose()?, patience })
+        Ok(Self { inner, authorization: bearer.transpose()?, headers: Vec::new(), patience })
     }
 
     /// Logs in as `user:password`, if there is one.
@@ -91,6 +92,18 @@ impl Client {
             self.authorization = Some(authorization("Basic", &STANDARD.encode(&user.0))?);
         }
         Ok(self)
+    }
+
+    /// The same client, that sends one more header with every request.
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Result<Self> {
+        let value = HeaderValue::from_str(value).with_context(|| format!("the header {name}"))?;
+        self.headers.push((HeaderName::from_static(name), value));
+        Ok(self)
+    }
+
+    /// The JSON that a GET is answered with.
+    pub async fn json(&self, url: &str) -> Result<serde_json::Value> {
+        serde_json::from_slice(&self.get(url).await?).context("the answer is not JSON")
     }
 
     /// The body of a GET answered with 2xx.
@@ -114,6 +127,9 @@ impl Client {
             Request::builder().method(method).uri(uri).header(ACCEPT, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        for (name, value) in &self.headers {
+            request = request.header(name, value.clone());
         }
         if let Some((kind, _)) = &body {
             request = request.header(CONTENT_TYPE, *kind);
