@@ -1,5 +1,5 @@
 //! Registration for Traefik, by way of the key-value stores that it reads: etcd and Redis. Reading order:
-//! [`settings`], [`wire`], `client`, `api`, `phase`, `registrar`.
+//! [`settings`], `wire`, `client`, `api`, `phase`, `registrar`.
 
 mod api;
 mod client;
